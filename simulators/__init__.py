@@ -1,0 +1,1 @@
+"""Run a program, step by step, on a backend; write a trace."""

@@ -1,0 +1,79 @@
+"""One step of a whole program: gather what enters each layer, call its operation, keep its state."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from types import ModuleType
+
+import numpy as np
+
+from spikestrip.errors import BadInput
+from spikestrip.operations import Array, SpikingOperation, State
+from spikestrip.program import INPUT, Layer, Program
+
+
+class Stepper:
+    """Runs ``program`` step by step on arrays of ``xp`` (numpy, or array_api_compat.torch).
+
+    ``convert`` turns a numpy array into one of ``xp``, in the dtype and on the device of the run.
+    ``replay`` (layer name -> recorded spikes of this step, (B, *shape)) takes the place of what a layer fires:
+    its reset follows the record, so that every decision is judged on the record's own history.
+    """
+
+    def __init__(
+        self, program: Program, batch: int, xp: ModuleType = np, convert: Callable[[np.ndarray], Array] | None = None
+    ) -> None:
+        if convert is None:
+            convert = _float64
+        self.program = program
+        self.xp = xp
+        self._bound = [(layer, layer.operation.bind(convert)) for layer in program.layers]
+        self.state: dict[str, State] = {
+            layer.name: {
+                name: convert(np.zeros((batch, *shape))) for name, shape in program.state_shapes(layer).items()
+            }
+            for layer in program.layers
+        }
+        self._previous: dict[str, Array] = {
+            source: convert(np.zeros((batch, *program.shapes[source]))) for source in program.delayed_sources
+        }
+
+    def step(self, x: Array, replay: Mapping[str, Array] | None = None) -> dict[str, Array]:
+        """Input (B, *input_shape) of one step -> the output of every layer by name."""
+        streams: dict[str, Array] = {INPUT: x}
+        self.entering: dict[str, Array] = {}
+        self.potentials: dict[str, Array] = {}
+        for layer, operation in self._bound:
+            entering = self._gather(layer, streams)
+            self.entering[layer.name] = entering
+            state = self.state[layer.name]
+            if replay is not None and isinstance(operation, SpikingOperation):
+                potential = operation.integrate(self.xp, state, entering)
+                self.potentials[layer.name] = potential
+                output = replay[layer.name]
+                state = operation.reset(self.xp, state, potential, output)
+            else:
+                state, output = operation.step(self.xp, state, entering)
+            self.state[layer.name] = state
+            streams[layer.name] = output
+        self._previous = {source: streams[source] for source in self._previous}
+        return streams
+
+    def _gather(self, layer: Layer, streams: Mapping[str, Array]) -> Array:
+        entering = None
+        for source in layer.inputs:
+            entering = streams[source] if entering is None else entering + streams[source]
+        for source in layer.delayed:
+            entering = self._previous[source] if entering is None else entering + self._previous[source]
+        return entering
+
+    def check_finite(self) -> None:
+        """Raise BadInput naming the layer whose state overflowed: a neuron would turn NaN into silence."""
+        for name, state in self.state.items():
+            for variable, value in state.items():
+                if not bool(self.xp.all(self.xp.isfinite(value))):
+                    raise BadInput(name, f"state {variable!r} is no longer finite: the run overflowed")
+
+
+def _float64(array: np.ndarray) -> np.ndarray:
+    return array.astype(np.float64)

@@ -1,0 +1,61 @@
+"""A look at an HDF5 file before it is read: the format can point at other files and expand without bound."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import h5py
+
+from spikestrip.errors import BadInput
+from spikestrip.files import existing
+
+MAX_BYTES = 8 << 30
+MAX_RATIO = 2000
+MAX_OBJECTS = 1_000_000
+MAX_DEPTH = 64
+
+
+def scan(path: str | os.PathLike[str]) -> Path:
+    """Refuse (BadInput) what is no HDF5 file, links to other places, stores data elsewhere, or expands like a bomb."""
+    file = existing(path)
+    try:
+        with h5py.File(file, "r") as root:
+            _Scan(file).group(root, "", 0)
+    except (OSError, RuntimeError, KeyError, ValueError) as error:
+        raise BadInput(file, f"is not a readable HDF5 file ({str(error).splitlines()[0]})") from error
+    return file
+
+
+class _Scan:
+    def __init__(self, file: Path) -> None:
+        self.file = file
+        self.objects = 0
+        self.bytes = 0
+        self.stored = file.stat().st_size
+
+    def group(self, group: h5py.Group, prefix: str, depth: int) -> None:
+        if depth > MAX_DEPTH:
+            raise BadInput(self.file, f"{prefix} is nested more than {MAX_DEPTH} deep")
+        for name in group:
+            where = f"{prefix}/{name}"
+            self.objects += 1
+            if self.objects > MAX_OBJECTS:
+                raise BadInput(self.file, f"holds more than {MAX_OBJECTS} objects")
+            if not isinstance(group.get(name, getlink=True), h5py.HardLink):
+                raise BadInput(self.file, f"{where} is a link to another place (external or soft); refused")
+            item = group[name]
+            if isinstance(item, h5py.Group):
+                self.group(item, where, depth + 1)
+            elif isinstance(item, h5py.Dataset):
+                self.dataset(item, where)
+            else:
+                raise BadInput(self.file, f"{where} is neither group nor dataset")
+
+    def dataset(self, item: h5py.Dataset, where: str) -> None:
+        if item.external or item.is_virtual:
+            raise BadInput(self.file, f"{where} keeps its data in another file; refused")
+        size = item.size * item.dtype.itemsize if item.size else 0
+        self.bytes += size
+        if self.bytes > MAX_BYTES or self.bytes > MAX_RATIO * max(self.stored, 1 << 16):
+            raise BadInput(self.file, f"{where} expands to {self.bytes} bytes from a file of {self.stored}; refused")

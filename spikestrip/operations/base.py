@@ -1,0 +1,112 @@
+"""What an operation is: its parameters, its state, one step of its equation, and what the step costs."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any, ClassVar, Self
+
+import numpy as np
+
+from spikestrip.errors import BadInput
+
+Array = Any  # numpy.ndarray or torch.Tensor: the equations are written once for both
+State = dict[str, Array]
+Shape = tuple[int, ...]
+
+COUNTERS = ("spikes", "synaptic_acs", "effective_macs", "dense_macs", "state_macs", "state_updates")
+
+
+@dataclasses.dataclass(eq=False)
+class Operation:
+    """One node of a program. Subclasses are dataclasses whose array fields are the parameters.
+
+    Arrays have no batch axis. Weights are float32, derived constants float64; ``bind`` casts them
+    to the dtype of a run.
+    A step sees arrays of shape (B, *shape) and never changes them in place.
+    """
+
+    kind: ClassVar[str]
+    """The name in NIR metadata, in tables and in error messages."""
+    spiking: ClassVar[bool] = False
+    """True when the output is 0 or 1 in every step."""
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """The parameters that are arrays, by field name."""
+        values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        return {name: value for name, value in values.items() if isinstance(value, np.ndarray)}
+
+    def attributes(self) -> dict[str, str | int | float | bool]:
+        """The parameters that are plain values, by field name (None is left out)."""
+        values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        return {name: value for name, value in values.items() if isinstance(value, str | int | float | bool)}
+
+    def bind(self, convert: Callable[[np.ndarray], Array]) -> Self:
+        """A copy whose arrays went through ``convert`` (to another dtype, library or device)."""
+        bound = copy.copy(self)
+        for name, value in self.arrays().items():
+            setattr(bound, name, convert(value))
+        return bound
+
+    def output_shape(self, shape: Shape) -> Shape:
+        """The shape of one output step for inputs of ``shape``. Raises BadInput(kind, ...) if it does not fit."""
+        raise NotImplementedError
+
+    def state_shapes(self, shape: Shape) -> dict[str, Shape]:
+        """Name and shape of every state variable for inputs of ``shape``. All start at zero."""
+        return {}
+
+    def step(self, xp: ModuleType, state: State, x: Array) -> tuple[State, Array]:
+        """One step: (state, input) -> (next state, output). ``xp`` is numpy or an array-API namespace of torch."""
+        raise NotImplementedError
+
+    def count(self, x: np.ndarray, binary: bool) -> dict[str, np.ndarray | int]:
+        """Events of one step for the summed input ``x`` (B, *shape): per counter a (B,) int64 array or one number.
+
+        ``binary`` says that ``x`` is one stream of spikes, so that what reaches a weight is an event, not a product.
+        Counters that are left out are 0; ``spikes`` is counted by the ledger from the output.
+        """
+        return {}
+
+    def _fit(self, shape: Shape, expected: Shape) -> None:
+        if tuple(shape) != tuple(expected):
+            raise BadInput(self.kind, f"takes inputs of shape {tuple(expected)}, not {tuple(shape)}")
+
+
+@dataclasses.dataclass(eq=False)
+class SpikingOperation(Operation):
+    """A neuron: integrate, fire, reset. The three are apart so that a verifier can look at u' between them."""
+
+    spiking: ClassVar[bool] = True
+
+    def integrate(self, xp: ModuleType, state: State, x: Array) -> Array:
+        """u'[t], the membrane potential before reset."""
+        raise NotImplementedError
+
+    def fire(self, potential: Array) -> Array:
+        """s[t] as booleans."""
+        raise NotImplementedError
+
+    def reset(self, xp: ModuleType, state: State, potential: Array, spikes: Array) -> State:
+        """The state after the step, given u'[t] and s[t] (0 or 1, in the dtype of the potential)."""
+        raise NotImplementedError
+
+    def step(self, xp: ModuleType, state: State, x: Array) -> tuple[State, Array]:
+        potential = self.integrate(xp, state, x)
+        spikes = xp.astype(self.fire(potential), x.dtype)
+        return self.reset(xp, state, potential, spikes), spikes
+
+
+def tree_sum(xp: ModuleType, x: Array) -> Array:
+    """Sum over axis 1 by halving, padded with zeros to a power of two: the same rounding in every backend."""
+    size = x.shape[1]
+    half = 1 << max(size - 1, 0).bit_length()
+    if half != size:
+        padding = xp.zeros((x.shape[0], half - size, *x.shape[2:]), dtype=x.dtype)
+        x = xp.concat([x, padding], axis=1)
+    while half > 1:
+        half //= 2
+        x = x[:, :half] + x[:, half:]
+    return x[:, 0]

@@ -1,0 +1,73 @@
+"""Synapses: operations without state whose weights are reached by spikes or by graded values."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from types import ModuleType
+from typing import ClassVar
+
+import numpy as np
+
+from spikestrip.errors import BadInput
+from spikestrip.operations.base import Array, Operation, Shape, State
+
+
+@dataclasses.dataclass(eq=False)
+class Affine(Operation):
+    """y[t] = W x[t] + b over the last axis.
+
+    weight: (out, in) float32; bias: (out,) float32 or None.
+    """
+
+    kind: ClassVar[str] = "affine"
+    weight: np.ndarray
+    bias: np.ndarray | None = None
+
+    def output_shape(self, shape: Shape) -> Shape:
+        if self.weight.ndim != 2 or (self.bias is not None and self.bias.shape != self.weight.shape[:1]):
+            raise BadInput(self.kind, f"weight {self.weight.shape} and bias don't fit together")
+        self._fit(shape, (*shape[:-1], self.weight.shape[1]))
+        return (*shape[:-1], self.weight.shape[0])
+
+    def step(self, xp: ModuleType, state: State, x: Array) -> tuple[State, Array]:
+        y = x @ self.weight.T
+        return state, y if self.bias is None else y + self.bias
+
+    def count(self, x: np.ndarray, binary: bool) -> dict[str, np.ndarray | int]:
+        per_input = np.count_nonzero(self.weight, axis=0)
+        reached = ((x != 0) @ per_input).reshape(x.shape[0], -1).sum(axis=1)
+        dense = self.weight.size * math.prod(x.shape[1:-1])
+        return {"synaptic_acs" if binary else "effective_macs": reached, "dense_macs": dense}
+
+
+@dataclasses.dataclass(eq=False)
+class Scale(Operation):
+    """y[t] = scale * x[t], element by element. scale: the input's shape."""
+
+    kind: ClassVar[str] = "scale"
+    scale: np.ndarray
+
+    def output_shape(self, shape: Shape) -> Shape:
+        self._fit(shape, self.scale.shape)
+        return shape
+
+    def step(self, xp: ModuleType, state: State, x: Array) -> tuple[State, Array]:
+        return state, self.scale * x
+
+    def count(self, x: np.ndarray, binary: bool) -> dict[str, np.ndarray | int]:
+        reached = ((x != 0) & (self.scale != 0)).reshape(x.shape[0], -1).sum(axis=1)
+        return {"synaptic_acs" if binary else "effective_macs": reached, "dense_macs": self.scale.size}
+
+
+@dataclasses.dataclass(eq=False)
+class Join(Operation):
+    """y[t] = the sum of all edges that enter: where streams meet (a residual connection)."""
+
+    kind: ClassVar[str] = "join"
+
+    def output_shape(self, shape: Shape) -> Shape:
+        return shape
+
+    def step(self, xp: ModuleType, state: State, x: Array) -> tuple[State, Array]:
+        return state, x
