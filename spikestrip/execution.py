@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from types import ModuleType
 
@@ -73,6 +74,37 @@ class Stepper:
             for variable, value in state.items():
                 if not bool(self.xp.all(self.xp.isfinite(value))):
                     raise BadInput(name, f"state {variable!r} is no longer finite: the run overflowed")
+
+
+def run(
+    program: Program,
+    x: np.ndarray,
+    xp: ModuleType,
+    convert: Callable[[np.ndarray], Array],
+    to_numpy: Callable[[Array], np.ndarray],
+    progress: Callable[[int], object],
+) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """Run ``program`` on x (B, T, *input_shape), T >= 1, with arrays made by ``convert`` and read back by ``to_numpy``.
+
+    Returns the output layer's stream (B, T, *shape) and the spikes (B, T, N) uint8 of every spiking layer.
+    Raises BadInput naming the layer whose state overflowed.
+    """
+    batch, steps = x.shape[:2]
+    stepper = Stepper(program, batch, xp, convert)
+    inputs = convert(x)
+    spikes = {
+        layer.name: np.empty((batch, steps, math.prod(program.shapes[layer.name])), np.uint8)
+        for layer in program.spiking
+    }
+    output: list[np.ndarray] = []
+    for t in range(steps):
+        streams = stepper.step(inputs[:, t])
+        for name, train in spikes.items():
+            train[:, t] = to_numpy(streams[name]).reshape(batch, -1)
+        output.append(to_numpy(streams[program.output]))
+        progress(1)
+    stepper.check_finite()
+    return np.stack(output, axis=1), spikes
 
 
 def _float64(array: np.ndarray) -> np.ndarray:

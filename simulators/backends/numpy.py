@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from simulators.backends import Dtype, Progress, Recording, stepwise
+from simulators.backends import Dtype, Progress, Recording
+from spikestrip import execution
 from spikestrip.program import Layer, Program
 
 
@@ -16,4 +17,4 @@ class NumpyBackend:
         return None
 
     def run(self, program: Program, x: np.ndarray, dtype: Dtype, device: str, progress: Progress) -> Recording:
-        return stepwise.run(program, x, np, lambda array: array.astype(dtype), np.asarray, progress)
+        return Recording(*execution.run(program, x, np, lambda array: array.astype(dtype), np.asarray, progress))

@@ -6,7 +6,8 @@ import array_api_compat.torch as xp
 import numpy as np
 import torch
 
-from simulators.backends import Dtype, Progress, Recording, stepwise
+from simulators.backends import Dtype, Progress, Recording
+from spikestrip import execution
 from spikestrip.errors import BadInput
 from spikestrip.program import Layer, Program
 
@@ -27,4 +28,4 @@ class TorchBackend:
             return torch.as_tensor(array).to(device=device, dtype=kind)
 
         with torch.inference_mode():
-            return stepwise.run(program, x, xp, convert, lambda tensor: tensor.cpu().numpy(), progress)
+            return Recording(*execution.run(program, x, xp, convert, lambda tensor: tensor.cpu().numpy(), progress))

@@ -1,0 +1,1 @@
+"""From checkpoint to program to NIR and ONNX, and back from NIR."""

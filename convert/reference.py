@@ -1,0 +1,107 @@
+"""The reference trace of a checkpoint: ``python convert/reference.py ckpt.pt --input x.npy -o reference.h5``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import click
+
+from spikestrip.command import main
+from spikestrip.errors import BadInput
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from spikestrip.trace import Trace
+    from train.networks import Network
+
+Form = Literal["parallel", "iterative"]
+BATCH = 64
+
+
+@click.command(context_settings={"show_default": True})
+@click.argument("checkpoint", type=click.Path(path_type=Path))
+@click.option("--input", "input_path", type=click.Path(path_type=Path), required=True, help="x.npy, (B, T, C).")
+@click.option("--form", type=click.Choice(["parallel", "iterative"]), default="parallel",
+              help="As the network was trained, or the stripped program step by step.")  # fmt: skip
+@click.option("--dtype", type=click.Choice(["float32", "float64"]), default="float32", help="Arithmetic.")
+@click.option("--device", default="cpu", help="cpu or cuda.")
+@click.option("-o", "--output", type=click.Path(path_type=Path), default=Path("reference.h5"), help="Trace to write.")
+def command(
+    checkpoint: Path, input_path: Path, form: Form, dtype: Literal["float32", "float64"], device: str, output: Path
+) -> None:
+    """Record what a checkpoint's network does, as trained or iterative, on this machine (CUDA where there is one)."""
+    from convert.strip import strip
+    from spikestrip import inputs, trace
+    from train.checkpoint import load
+
+    network = load(checkpoint).network
+    x = inputs.load(input_path, strip(network).input_shape)
+    trace.write(output, reference(network, x, form, dtype, device))
+    click.echo(f"{output}: {form} reference of {len(x)} sequences in {dtype} on {device}")
+
+
+def reference(network: Network, x: np.ndarray, form: Form, dtype: str, device: str) -> Trace:
+    """Run ``network`` on x (B, T, C) or token ids (B, T, 1) and record its spikes, output and events.
+
+    parallel: the network as it was trained, its spikes computed by config.parallel; iterative: its stripped program.
+    """
+    import array_api_compat.torch as xp
+    import numpy as np
+    import torch
+    from tqdm import tqdm
+
+    from convert.strip import strip
+    from spikestrip import execution, ledger
+    from spikestrip.inputs import expand
+    from spikestrip.trace import Trace
+
+    if device.startswith("cuda") and not torch.cuda.is_available():
+        raise BadInput("--device cuda", "this machine has no CUDA device that torch can use")
+    program = strip(network)
+    kind = getattr(torch, dtype)
+    outputs, trains = [], []
+    with torch.inference_mode(), tqdm(total=len(x), desc=f"{form} reference", unit="seq", disable=None) as bar:
+        network = network.to(device=device, dtype=kind)
+        for start in range(0, len(x), BATCH):
+            chunk = x[start : start + BATCH]
+            if form == "parallel":
+                given = torch.from_numpy(chunk).to(device)
+                logits, fired = network(given if network.config.tokens else given.to(kind))
+                outputs.append(logits.cpu().numpy())
+                trains.append([train.transpose(1, 2).to(torch.uint8).cpu().numpy() for train in fired])
+            else:
+                stream, spikes = execution.run(
+                    program,
+                    expand(chunk, program.input_shape),
+                    xp,
+                    lambda array: torch.as_tensor(array).to(device=device, dtype=kind),
+                    lambda tensor: tensor.cpu().numpy(),
+                    lambda _: None,
+                )
+                outputs.append(program.finish(stream))
+                trains.append(list(spikes.values()))
+            bar.update(len(chunk))
+    recorded = {
+        layer.name: np.concatenate([chunk[index] for chunk in trains]) for index, layer in enumerate(program.spiking)
+    }
+    attrs: dict[str, str | int | float | bool] = {
+        "backend": "reference", "form": form, "dtype": dtype, "device": _device_name(device), "seed": 0,
+        "program_sha256": program.sha256, "torch": str(torch.__version__),
+    }  # fmt: skip
+    if form == "parallel":
+        attrs["parallel"] = network.config.parallel
+    return Trace(
+        attrs, x, np.concatenate(outputs), recorded, ledger.count(program, expand(x, program.input_shape), recorded)
+    )
+
+
+def _device_name(device: str) -> str:
+    import torch
+
+    return f"{device} ({torch.cuda.get_device_name(device)})" if device.startswith("cuda") else device
+
+
+if __name__ == "__main__":
+    main(command)

@@ -1,0 +1,133 @@
+"""The sinabs backend: sinabs's own LIF, IAF and ExpLeak layers hold the neurons; all else runs on torch.
+
+What sinabs 3.1 really computes, with norm_input=False, SingleSpike and alpha set to the decay itself:
+
+    v = alpha*v + I;  s = (v - threshold >= 0);  v = v*(s == 0) + 0  (MembraneReset)  or  v - s*threshold  (MembraneSubtract)
+
+Each product and sum is rounded by itself, and v - threshold is negative exactly when v < threshold, so this is the
+LIF of the contract bit for bit, in float32 and in float64. ``gain`` multiplies the current before it enters.
+sinabs has no layer for an SSM, GLU or LayerNorm, no learned synapse beyond torch's own, and no bias in an integrator:
+those run as the operation's own torch step, and ``sinabs_layers`` in the trace says which layers sinabs held.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from importlib.metadata import version
+from types import ModuleType
+from typing import Any, ClassVar
+
+import array_api_compat.torch as xp
+import numpy as np
+import sinabs.layers as sl  # never sinabs.backend: it imports samna, whose import installs software
+import torch
+from sinabs.activation import MembraneReset, MembraneSubtract, SingleSpike
+
+from simulators.backends import Dtype, Progress, Recording
+from spikestrip import execution
+from spikestrip.operations import LIF, LeakyIntegrator, Operation, RefractoryLIF, Shape, State
+from spikestrip.program import Layer, Program
+
+
+class SinabsBackend:
+    name = "sinabs"
+    devices = ("cpu",)
+
+    def refuses(self, program: Program, layer: Layer, dtype: Dtype) -> str | None:
+        operation = layer.operation
+        if isinstance(operation, RefractoryLIF):
+            return "sinabs has no refractory neuron"
+        if isinstance(operation, LIF):
+            if operation.bias is not None:
+                return "a sinabs LIF has no bias; added to the input beforehand it would round differently"
+            if operation.v_reset is not None and operation.v_reset.any():
+                return "v_reset isn't 0, and sinabs's MembraneReset adds its value to silent neurons too"
+        elif operation.spiking:
+            return "sinabs has no such neuron"
+        return None
+
+    def run(self, program: Program, x: np.ndarray, dtype: Dtype, device: str, progress: Progress) -> Recording:
+        kind = getattr(torch, dtype)
+
+        def convert(array: np.ndarray) -> torch.Tensor:
+            return torch.as_tensor(array).to(kind)
+
+        held = {
+            layer.name: _Held(layer.operation)
+            for layer in program.layers
+            if isinstance(layer.operation, LIF)
+            or (isinstance(layer.operation, LeakyIntegrator) and layer.operation.bias is None)
+        }
+        layers = tuple(
+            dataclasses.replace(layer, operation=held.get(layer.name, layer.operation)) for layer in program.layers
+        )
+        with torch.inference_mode():
+            output, spikes = execution.run(
+                dataclasses.replace(program, layers=layers), x, xp, convert, lambda tensor: tensor.numpy(), progress
+            )
+        return Recording(
+            output,
+            spikes,
+            observed={name: {"spikes": np.stack(held[name].counted, axis=1)} for name in spikes},
+            attrs={"sinabs": version("sinabs"), "sinabs_layers": ",".join(held)},
+        )
+
+
+@dataclasses.dataclass(eq=False)
+class _Held(Operation):
+    """A neuron held by a sinabs layer, which keeps the state and is asked for one step at a time.
+
+    A fresh layer for each run: with another batch size sinabs would draw its state at random from the old one.
+    ``counted`` holds, step by step, the spikes of every sample, (B,) int64, counted by a forward hook of the layer.
+    """
+
+    kind: ClassVar[str] = "held by sinabs"
+    neuron: LIF | LeakyIntegrator
+    counted: list[np.ndarray] = dataclasses.field(default_factory=list)
+    layer: Any = None
+
+    @property
+    def spiking(self) -> bool:  # type: ignore[override]
+        return self.neuron.spiking
+
+    def output_shape(self, shape: Shape) -> Shape:
+        return self.neuron.output_shape(shape)
+
+    def bind(self, convert: Callable[[np.ndarray], torch.Tensor]) -> _Held:
+        neuron = self.neuron.bind(convert)
+        layer = _leaky_integrator(neuron) if isinstance(neuron, LeakyIntegrator) else _lif(neuron)
+        layer.register_forward_hook(self._count)
+        return dataclasses.replace(self, neuron=neuron, layer=layer)
+
+    def step(self, xp: ModuleType, state: State, x: torch.Tensor) -> tuple[State, torch.Tensor]:
+        current = x if self.neuron.gain is None else self.neuron.gain * x
+        output = self.layer(current[:, None])[:, 0].to(x.dtype)
+        return {"u": self.layer.v_mem}, output
+
+    def _count(self, layer: torch.nn.Module, entering: object, output: torch.Tensor) -> None:
+        if self.neuron.spiking:
+            self.counted.append(torch.count_nonzero(output.flatten(1), dim=1).numpy())
+
+
+def _lif(neuron: LIF) -> sl.LIF:
+    threshold = neuron.threshold
+    if neuron.comparison == "gt":  # above the threshold is at or above the next number
+        threshold = torch.nextafter(threshold, torch.full_like(threshold, torch.inf))
+    soft = neuron.reset_kind == "soft"
+    firing = {
+        "spike_threshold": threshold,
+        "spike_fn": SingleSpike,
+        "reset_fn": MembraneSubtract(neuron.threshold) if soft else MembraneReset(),
+    }
+    if bool((neuron.decay == 1).all()):
+        return sl.IAF(**firing)
+    layer = sl.LIF(tau_mem=1.0, train_alphas=True, norm_input=False, **firing)
+    layer.alpha_mem.data = neuron.decay
+    return layer
+
+
+def _leaky_integrator(neuron: LeakyIntegrator) -> sl.ExpLeak:
+    layer = sl.ExpLeak(tau_mem=1.0, train_alphas=True, norm_input=False)
+    layer.alpha_mem.data = neuron.decay
+    return layer

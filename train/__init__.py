@@ -1,0 +1,1 @@
+"""Parallel training: neurons, SSM, networks, tasks, checkpoints."""

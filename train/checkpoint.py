@@ -1,0 +1,123 @@
+"""Checkpoints: a torch zip that loads without running code, or the same as safetensors (contract, section 3)."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import pickle
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+from safetensors import SafetensorError, safe_open
+
+from spikestrip.errors import BadInput
+from spikestrip.files import atomic, existing
+from train.networks import Config, Network
+
+FORMAT = "spikestrip"
+VERSION = 1
+
+
+@dataclasses.dataclass
+class Checkpoint:
+    """A trained network, the task that it was trained on, and what it scored."""
+
+    network: Network
+    task: dict[str, Any] = dataclasses.field(default_factory=dict)
+    metrics: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+
+def save(path: str | os.PathLike[str], checkpoint: Checkpoint) -> None:
+    """Write ``checkpoint`` to ``path`` (.pt, or .safetensors), whole or not at all."""
+    header = {
+        "format": FORMAT,
+        "version": VERSION,
+        "config": dataclasses.asdict(checkpoint.network.config),
+        "task": checkpoint.task,
+        "metrics": checkpoint.metrics,
+    }
+    weights = {name: tensor.cpu() for name, tensor in checkpoint.network.state_dict().items()}
+    with atomic(path) as temporary:
+        if Path(path).suffix == ".safetensors":
+            contiguous = {name: tensor.contiguous() for name, tensor in weights.items()}
+            safetensors.torch.save_file(contiguous, temporary, {"spikestrip": json.dumps(header)})
+        else:
+            torch.save(header | {"state_dict": weights}, temporary)
+
+
+def load(path: str | os.PathLike[str]) -> Checkpoint:
+    """Read a checkpoint, in evaluation mode on the CPU.
+
+    Raises BadInput for what is truncated, foreign, of another version, would run code, can't be deployed
+    (bidirectional kernels), or holds NaN.
+    """
+    source = existing(path)
+    header = _read_safetensors(source) if source.suffix == ".safetensors" else _read_torch(source)
+    if header.get("format") != FORMAT:
+        raise BadInput(source, f"is not a Spikestrip checkpoint ({_foreign(header)})")
+    if header.get("version") != VERSION:
+        raise BadInput(source, f"is a checkpoint of version {header.get('version')!r}; this reads version {VERSION}")
+    for name in ("config", "state_dict"):
+        if not isinstance(header.get(name), dict):
+            raise BadInput(source, f"lacks {name}")
+    try:
+        network = Network(Config.parse(header["config"]))
+    except BadInput as error:
+        raise BadInput(source, str(error)) from error
+    _fill(source, network, header["state_dict"])
+    return Checkpoint(network.eval(), header.get("task") or {}, header.get("metrics") or {})
+
+
+def _read_torch(source: Path) -> dict[str, Any]:
+    if not zipfile.is_zipfile(source):
+        raise BadInput(source, "is not a torch checkpoint (no zip archive, or cut short)")
+    try:
+        header = torch.load(source, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise BadInput(source, "holds a pickle that would run code; refused") from error
+    except Exception as error:  # torch raises whatever its unpickler met
+        raise BadInput(source, f"can't be read as a checkpoint: {str(error).splitlines()[0]}") from error
+    if not isinstance(header, dict):
+        raise BadInput(source, f"holds a {type(header).__name__}, not a checkpoint")
+    return header
+
+
+def _read_safetensors(source: Path) -> dict[str, Any]:
+    try:
+        with safe_open(source, "pt") as file:
+            header = json.loads((file.metadata() or {}).get("spikestrip", "{}"))
+            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
+    except (SafetensorError, OSError, ValueError) as error:
+        raise BadInput(source, f"can't be read as safetensors: {str(error).splitlines()[0]}") from error
+    return header | {"state_dict": weights} if isinstance(header, dict) else {}
+
+
+def _foreign(header: dict[str, Any]) -> str:
+    """What a foreign checkpoint seems to be, to say why it can't be deployed."""
+    names = [str(name) for part in (header, header.get("state_dict"), header.get("model")) if isinstance(part, dict)
+             for name in part]  # fmt: skip
+    if any("kernel" in name and ("bidirectional" in name or "backward" in name) for name in names):
+        return "its kernels are bidirectional, which no step can run"
+    return f"no format entry; it holds {', '.join(sorted(names)[:3]) or 'nothing'}"
+
+
+def _fill(source: Path, network: Network, weights: dict[str, Any]) -> None:
+    expected = network.state_dict()
+    for name in sorted(expected.keys() - weights.keys()):
+        raise BadInput(source, f"lacks the weights {name}")
+    for name, value in weights.items():
+        if name not in expected:
+            raise BadInput(source, f"has weights {name} that its config doesn't explain")
+        if not isinstance(value, torch.Tensor) or value.shape != expected[name].shape:
+            raise BadInput(source, f"{name} has shape {_shape(value)}, its config says {tuple(expected[name].shape)}")
+        if value.is_floating_point() and not bool(torch.isfinite(value).all()):
+            raise BadInput(source, f"{name} holds NaN or infinity")
+    network.load_state_dict(weights)
+
+
+def _shape(value: Any) -> Any:
+    return tuple(value.shape) if isinstance(value, torch.Tensor) else type(value).__name__
