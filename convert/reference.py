@@ -37,7 +37,7 @@ def command(
     from train.checkpoint import load
 
     network = load(checkpoint).network
-    x = inputs.load(input_path, strip(network).input_shape)
+    x = inputs.read(input_path, strip(network).input_shape)
     trace.write(output, reference(network, x, form, dtype, device))
     click.echo(f"{output}: {form} reference of {len(x)} sequences in {dtype} on {device}")
 
