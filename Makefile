@@ -1,0 +1,38 @@
+# make demo: the whole road on real digits.  make test: lint, types, tests.  Both set the environment up first.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: setup demo test test-all bench lint clean
+
+demo: setup
+	$(BIN)/spikestrip demo --out runs/demo
+
+test: lint
+	$(BIN)/python -m pytest -m "not slow"
+
+test-all: lint
+	$(BIN)/python -m pytest
+
+bench: setup
+	mkdir -p runs
+	$(BIN)/python benchmarks/train_speed.py --json runs/train_speed.json
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+setup: .venv/complete
+
+# lava-nc 0.10.0 pins Python < 3.11, numpy < 2 and networkx <= 2.8.7, and sinabs 3.1.3 pins nir <= 1.0.4 and wants samna,
+# whose import runs pip against another server. Their code runs with current releases: only their metadata is
+# behind. So these two, and no others, are installed without their requirements, which the extras name instead.
+.venv/complete: pyproject.toml constraints.txt Makefile
+	$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Spikestrip needs Python 3.11 or newer")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[train,sim,lava,sinabs,report,dev]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-deps --ignore-requires-python lava-nc sinabs
+	touch $@
+
+clean:
+	rm -rf .venv runs
