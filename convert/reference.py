@@ -9,6 +9,7 @@ import click
 
 from spikestrip.command import main
 from spikestrip.errors import BadInput
+from spikestrip.files import writable
 
 if TYPE_CHECKING:
     import numpy as np
@@ -36,6 +37,7 @@ def command(
     from spikestrip import inputs, trace
     from train.checkpoint import load
 
+    writable(output)
     network = load(checkpoint).network
     x = inputs.read(input_path, strip(network).input_shape)
     trace.write(output, reference(network, x, form, dtype, device))

@@ -11,19 +11,24 @@ from pathlib import Path
 from spikestrip.errors import BadInput
 
 
+def writable(path: str | os.PathLike[str]) -> Path:
+    """``path`` as a Path, or BadInput if no file can be written there: long work asks before it begins."""
+    target = Path(path)
+    if target.is_dir():
+        raise BadInput(target, "is a folder, not a file to write")
+    if not os.access(target.parent, os.W_OK):
+        raise BadInput(target, "can't be written here: no such folder, or no permission")
+    return target
+
+
 @contextmanager
 def atomic(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Yield a temporary path beside ``path``; on success it replaces ``path``, on any error it is removed.
 
     Raises BadInput when the folder doesn't exist or can't be written.
     """
-    target = Path(path)
-    if target.is_dir():
-        raise BadInput(target, "is a folder, not a file to write")
-    try:
-        handle, name = tempfile.mkstemp(prefix=f".{target.stem}.", suffix=target.suffix, dir=target.parent)
-    except OSError as error:
-        raise BadInput(target, f"can't be written here: {error.strerror}") from error
+    target = writable(path)
+    handle, name = tempfile.mkstemp(prefix=f".{target.stem}.", suffix=target.suffix, dir=target.parent)
     os.close(handle)
     temporary = Path(name)
     try:

@@ -93,10 +93,13 @@ class Program:
     def shapes(self) -> dict[str, Shape]:
         """The shape of one step of every stream, the input included."""
         shapes: dict[str, Shape] = {INPUT: self.input_shape}
-        for layer in self.layers:
+        pending = list(self.layers)
+        while pending:  # a layer fed by delayed edges alone learns its shape from layers that run after it
+            layer = next((layer for layer in pending if {*layer.inputs, *layer.delayed} & set(shapes)), None)
+            if layer is None:
+                raise BadInput(pending[0].name, "is fed by nothing that leads from the input")
+            pending.remove(layer)
             entering = [shapes[source] for source in (*layer.inputs, *layer.delayed) if source in shapes]
-            if not entering:
-                raise BadInput(layer.name, "is fed only by layers that run after it")
             if len(set(entering)) > 1:
                 raise BadInput(layer.name, f"adds streams of different shapes {sorted(set(entering))}")
             try:

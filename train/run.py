@@ -10,6 +10,7 @@ import click
 
 from spikestrip.command import main
 from spikestrip.errors import BadInput
+from spikestrip.files import writable
 
 if TYPE_CHECKING:
     from train.loop import Recipe
@@ -67,6 +68,7 @@ def command(
     from train.loop import Recipe
     from train.networks import Config
 
+    writable(out)
     schedule = parse_schedule(parallel, epochs)
     data = tasks.load(task, data_dir)
     config = Config.parse({

@@ -1,14 +1,19 @@
 """The operations of a program, one small class each, and the table of them by kind."""
 
 from spikestrip.operations.base import COUNTERS, Array, Operation, Shape, SpikingOperation, State, tree_sum
+from spikestrip.operations.convolution import AvgPool2d, Conv1d, Conv2d, SumPool2d
 from spikestrip.operations.graded import GLU, LayerNorm
 from spikestrip.operations.linear import Affine, Join, Scale
 from spikestrip.operations.neurons import LIF, LeakyIntegrator, RefractoryLIF
 from spikestrip.operations.ssm import S4D
+from spikestrip.operations.wiring import Delay, Flatten, Threshold
 
 OPERATIONS: dict[str, type[Operation]] = {
     operation.kind: operation
-    for operation in (Affine, Scale, Join, S4D, LIF, RefractoryLIF, LeakyIntegrator, GLU, LayerNorm)
+    for operation in (
+        *(Affine, Scale, Join, S4D, LIF, RefractoryLIF, LeakyIntegrator, GLU, LayerNorm),
+        *(Conv1d, Conv2d, SumPool2d, AvgPool2d, Flatten, Delay, Threshold),
+    )
 }
 
 __all__ = [
@@ -19,6 +24,11 @@ __all__ = [
     "S4D",
     "Affine",
     "Array",
+    "AvgPool2d",
+    "Conv1d",
+    "Conv2d",
+    "Delay",
+    "Flatten",
     "Join",
     "LayerNorm",
     "LeakyIntegrator",
@@ -28,5 +38,7 @@ __all__ = [
     "Shape",
     "SpikingOperation",
     "State",
+    "SumPool2d",
+    "Threshold",
     "tree_sum",
 ]

@@ -1,0 +1,92 @@
+"""Training: tasks hold real data apart, the command trains, and the same seed gives the same weights."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from spikestrip.errors import BadInput
+from train import tasks
+from train.checkpoint import load
+from train.run import parse_schedule
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def run(tmp_path, *arguments):
+    return subprocess.run(
+        [sys.executable, ROOT / "train" / "run.py", *arguments], cwd=tmp_path, capture_output=True, text=True, timeout=300
+    )
+
+
+@pytest.mark.parametrize(("name", "size", "steps"), [("digits", 1797, 64), ("mnist5k", 5000, 784)])
+def test_tasks_hold_out_a_fifth_of_every_class(name, size, steps):
+    task = tasks.load(name)
+    assert len(task.train.labels) + len(task.test.labels) == size
+    assert task.train.inputs.shape[1:] == (steps, 1)
+    assert task.train.inputs.dtype == np.float32
+    assert 0 <= task.train.inputs.min() < task.train.inputs.max() == 1
+    for label in range(10):
+        held, kept = (task.test.labels == label).sum(), (task.train.labels == label).sum()
+        assert held == round(0.2 * (held + kept))
+
+
+def test_no_held_out_sequence_is_trained_on():
+    task = tasks.load("mnist5k")
+    trained = {sequence.tobytes() for sequence in task.train.inputs}
+    assert not any(sequence.tobytes() in trained for sequence in task.test.inputs)
+
+
+def test_training_learns_and_repeats_bit_for_bit(tmp_path):
+    options = ["--task", "digits", "--epochs", "2", "--parallel", "scan", "--d-model", "16", "--d-state", "4"]
+    for name in ("a.pt", "b.pt"):
+        done = run(tmp_path, *options, "--seed", "3", "--out", name)
+        assert done.returncode == 0, done.stderr
+    first, second = load(tmp_path / "a.pt"), load(tmp_path / "b.pt")
+    for name, value in first.network.state_dict().items():
+        assert torch.equal(value, second.network.state_dict()[name]), name
+    history = first.metrics["history"]
+    assert history[1]["loss"] < history[0]["loss"] < 2.4
+    assert first.metrics["accuracy"] > 0.3
+    assert 0 < first.metrics["spiking_rate"] < 0.6
+
+
+@pytest.mark.parametrize("model", ["spikingssm", "spikessm"])
+def test_an_untrained_network_fires_on_normal_input(tmp_path, model):
+    done = run(tmp_path, "--task", "digits", "--model", model, "--epochs", "0", "--out", "zero.pt")
+    assert done.returncode == 0, done.stderr
+    network = load(tmp_path / "zero.pt").network
+    with torch.no_grad():
+        _, trains = network(torch.randn(8, 64, 1, generator=torch.Generator().manual_seed(0)))
+    for train in trains:
+        assert 0.01 <= train.mean() <= 0.6
+
+
+@pytest.mark.parametrize(
+    ("arguments", "word"),
+    [
+        (["--task", "mnist6k"], "mnist5k"),
+        (["--parallel", "magic"], "magic"),
+        (["--parallel", "scan:3,bptt:3", "--epochs", "5"], "add up"),
+        (["--d-model", "0"], "d-model"),
+        (["--tau", "1.5"], "tau"),
+        (["--model", "spikessm", "--reset", "hard"], "hard"),
+        (["--out", "absent/ckpt.pt", "--epochs", "0"], "absent"),
+    ],
+)
+def test_bad_options_end_in_one_line_and_code_2(tmp_path, arguments, word):
+    done = run(tmp_path, "--task", "digits", "--out", "ckpt.pt", *arguments)
+    assert done.returncode == 2, done.stderr
+    assert word in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert not list(tmp_path.iterdir())
+
+
+def test_schedules():
+    assert parse_schedule("scan", 4) == (("scan", 4),)
+    assert parse_schedule("scan:3,sdn:1", 4) == (("scan", 3), ("sdn", 1))
+    with pytest.raises(BadInput, match="add up"):
+        parse_schedule("scan,sdn", 4)
