@@ -31,7 +31,9 @@ console = Console(highlight=False)
 
 
 @click.command()
-@click.option("--out", type=click.Path(path_type=Path), default=Path("runs/demo"), show_default=True, help="Run folder.")
+@click.option(
+    "--out", type=click.Path(path_type=Path), default=Path("runs/demo"), show_default=True, help="Run folder."
+)
 @click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True)
 def command(out: Path, seed: int) -> None:
     """The whole road on 5,000 real MNIST digits, 784 steps each, ending in report.html."""
@@ -73,7 +75,7 @@ def _strip(checkpoint: Checkpoint, out: Path) -> Program:
     console.rule("2  strip to iterative neurons")
     program = strip(checkpoint.network)
     nir_writer.write(program, out / "model.nir")
-    onnx_writer.write(program, out / "model.onnx")
+    onnx_writer.write(onnx_writer.export(program), out / "model.onnx")
     console.print(f"{len(program.layers)} layers -> {out / 'model.nir'}, {out / 'model.onnx'}")
     return nir_reader.read(out / "model.nir")
 

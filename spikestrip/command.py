@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from typing import NoReturn
 
 import click
@@ -10,10 +11,13 @@ import click
 from spikestrip.errors import SpikestripError
 
 
-def main(command: click.Command) -> NoReturn:
-    """Run a click command: exit 0 done, 1 a check failed, 2 bad input (one line on stderr)."""
+def main(command: click.Command, arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run a click command on ``arguments`` (default: the process's own) and exit.
+
+    0 done, 1 a check failed, 2 bad input (one line on stderr).
+    """
     try:
-        code = command.main(standalone_mode=False)
+        code = command.main(arguments, standalone_mode=False)
     except click.exceptions.Abort:
         _fail("interrupted", 130)
     except click.ClickException as error:

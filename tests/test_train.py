@@ -1,25 +1,14 @@
 """Training: tasks hold real data apart, the command trains, and the same seed gives the same weights."""
 
-import subprocess
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
 
+from commands import run
 from spikestrip.errors import BadInput
 from train import tasks
 from train.checkpoint import load
-from train.run import parse_schedule
-
-ROOT = Path(__file__).resolve().parents[1]
-
-
-def run(tmp_path, *arguments):
-    return subprocess.run(
-        [sys.executable, ROOT / "train" / "run.py", *arguments], cwd=tmp_path, capture_output=True, text=True, timeout=300
-    )
+from train.run import command, parse_schedule
 
 
 @pytest.mark.parametrize(("name", "size", "steps"), [("digits", 1797, 64), ("mnist5k", 5000, 784)])
@@ -43,8 +32,8 @@ def test_no_held_out_sequence_is_trained_on():
 def test_training_learns_and_repeats_bit_for_bit(tmp_path):
     options = ["--task", "digits", "--epochs", "2", "--parallel", "scan", "--d-model", "16", "--d-state", "4"]
     for name in ("a.pt", "b.pt"):
-        done = run(tmp_path, *options, "--seed", "3", "--out", name)
-        assert done.returncode == 0, done.stderr
+        done = run(command, *options, "--seed", "3", "--out", tmp_path / name)
+        assert done.code == 0, done.stderr
     first, second = load(tmp_path / "a.pt"), load(tmp_path / "b.pt")
     for name, value in first.network.state_dict().items():
         assert torch.equal(value, second.network.state_dict()[name]), name
@@ -56,8 +45,8 @@ def test_training_learns_and_repeats_bit_for_bit(tmp_path):
 
 @pytest.mark.parametrize("model", ["spikingssm", "spikessm"])
 def test_an_untrained_network_fires_on_normal_input(tmp_path, model):
-    done = run(tmp_path, "--task", "digits", "--model", model, "--epochs", "0", "--out", "zero.pt")
-    assert done.returncode == 0, done.stderr
+    done = run(command, "--task", "digits", "--model", model, "--epochs", "0", "--out", tmp_path / "zero.pt")
+    assert done.code == 0, done.stderr
     network = load(tmp_path / "zero.pt").network
     with torch.no_grad():
         _, trains = network(torch.randn(8, 64, 1, generator=torch.Generator().manual_seed(0)))
@@ -77,9 +66,10 @@ def test_an_untrained_network_fires_on_normal_input(tmp_path, model):
         (["--out", "absent/ckpt.pt", "--epochs", "0"], "absent"),
     ],
 )
-def test_bad_options_end_in_one_line_and_code_2(tmp_path, arguments, word):
-    done = run(tmp_path, "--task", "digits", "--out", "ckpt.pt", *arguments)
-    assert done.returncode == 2, done.stderr
+def test_bad_options_end_in_one_line_and_code_2(tmp_path, monkeypatch, arguments, word):
+    monkeypatch.chdir(tmp_path)
+    done = run(command, "--task", "digits", "--out", "ckpt.pt", *arguments)
+    assert done.code == 2, done.stderr
     assert word in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
     assert not list(tmp_path.iterdir())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import onnxruntime
 
@@ -30,7 +32,7 @@ class OnnxRuntimeBackend:
         state = {name: np.zeros((batch, *shape), dtype) for name, shape in writer.states(program).items()}
         output = np.empty((batch, steps, *program.shapes[program.output]), dtype)
         spikes = {
-            layer.name: np.empty((batch, steps, int(np.prod(program.shapes[layer.name]))), np.uint8)
+            layer.name: np.empty((batch, steps, math.prod(program.shapes[layer.name])), np.uint8)
             for layer in program.spiking
         }
         names = [value.name for value in session.get_outputs()]
@@ -52,13 +54,15 @@ def _session(program: Program, dtype: Dtype) -> onnxruntime.InferenceSession:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     model = b"".join(writer.pieces(writer.export(program, "sequence", dtype)))
-    return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    # in float32 it makes product and bias one Gemm, which need not round as ``step`` does
+    kept = {"disabled_optimizers": ["MatMulAddFusion"]}
+    return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"], **kept)
 
 
 def _chunk_steps(program: Program, batch: int, itemsize: int) -> int:
-    streams = np.prod(program.input_shape) + np.prod(program.shapes[program.output])
-    flags = sum(np.prod(program.shapes[layer.name]) for layer in program.spiking)
-    return int(max(1, min(CHUNK_STEPS, CHUNK_BYTES // (batch * (itemsize * streams + flags)))))
+    streams = math.prod(program.input_shape) + math.prod(program.shapes[program.output])
+    flags = sum(math.prod(program.shapes[layer.name]) for layer in program.spiking)
+    return max(1, min(CHUNK_STEPS, CHUNK_BYTES // (batch * (itemsize * streams + flags))))
 
 
 def _check_finite(state: dict[str, np.ndarray]) -> None:

@@ -1,0 +1,54 @@
+"""``spikestrip to-onnx``: a checkpoint or a NIR file as an ONNX model."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import click
+
+from convert.to_nir import load_program
+from spikestrip.command import main
+from spikestrip.errors import BadInput
+from spikestrip.files import existing
+from spikestrip.inputs import expand, load
+
+
+@click.command("to-onnx", context_settings={"show_default": True})
+@click.argument("source", type=click.Path(path_type=Path))
+@click.option("-o", "--out", type=click.Path(path_type=Path), help="The file to write; default: beside the input.")
+@click.option(
+    "--form", type=click.Choice(["sequence", "step"]), default="sequence", help="All steps in a Scan, or one."
+)
+@click.option("--dtype", type=click.Choice(["float32", "float64"]), default="float32", help="Of weights and states.")
+@click.option("--functions", is_flag=True, help="Write OUT.fn.onnx as well, where each operation is a function.")
+@click.option("--int8", "measured_on", type=click.Path(path_type=Path), metavar="X.NPY", help="Keep the weights that "
+              "spikes reach in 8 bits, and say how many spikes that changes on this input (B, T, C).")  # fmt: skip
+def command(source: Path, out: Path | None, form: str, dtype: str, functions: bool, measured_on: Path | None) -> None:
+    """Write SOURCE, a checkpoint (.pt, .safetensors) or a NIR file (.nir), as an ONNX model of standard operators."""
+    from convert.writers.onnx import cost, export, quantised, write
+
+    existing(source)
+    int8 = measured_on is not None
+    out = source.with_suffix(".int8.onnx" if int8 else ".onnx") if out is None else out
+    if out.exists() and out.samefile(source):
+        raise BadInput(out, "is the input itself; give another name with -o")
+    program = load_program(source)
+    if measured_on is not None:
+        x = expand(load(measured_on, program.input_shape), program.input_shape)
+        for layer, share in cost(program, quantised(program), x).items():
+            click.echo(f"int8: {share:.3%} of the spikes of {layer} differ")
+    with source.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    paths = {out: False, out.with_suffix(".fn.onnx"): True} if functions else {out: False}
+    exports = {
+        path: export(program, form, dtype, functions=readable, int8=int8, source=digest)  # type: ignore[arg-type]
+        for path, readable in paths.items()
+    }
+    for path, model in exports.items():
+        write(model, path)
+        click.echo(f"{path}")
+
+
+if __name__ == "__main__":
+    main(command)
