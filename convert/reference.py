@@ -47,8 +47,11 @@ def command(
 def reference(network: Network, x: np.ndarray, form: Form, dtype: str, device: str) -> Trace:
     """Run ``network`` on x (B, T, C) or token ids (B, T, 1) and record its spikes, output and events.
 
-    parallel: the network as it was trained, its spikes computed by config.parallel; iterative: its stripped program.
+    parallel: the network as it was trained, its spikes computed by config.parallel (block, which is as exact, in the
+    place of scan where there is no CPU); iterative: its stripped program.
     """
+    import copy
+
     import array_api_compat.torch as xp
     import numpy as np
     import torch
@@ -58,21 +61,25 @@ def reference(network: Network, x: np.ndarray, form: Form, dtype: str, device: s
     from spikestrip import execution, ledger
     from spikestrip.inputs import expand
     from spikestrip.trace import Trace
+    from train.neurons.methods import default_method
 
     if device.startswith("cuda") and not torch.cuda.is_available():
         raise BadInput("--device cuda", "this machine has no CUDA device that torch can use")
     program = strip(network)
     kind = getattr(torch, dtype)
-    outputs, trains = [], []
+    outputs, trains, events = [], [], []
     with torch.inference_mode(), tqdm(total=len(x), desc=f"{form} reference", unit="seq", disable=None) as bar:
-        network = network.to(device=device, dtype=kind)
+        network = copy.deepcopy(network).to(device=device, dtype=kind)
+        if network.config.parallel == "scan":
+            network.set_parallel(default_method(device, rows=BATCH * network.config.d_model))
         for start in range(0, len(x), BATCH):
             chunk = x[start : start + BATCH]
             if form == "parallel":
-                given = torch.from_numpy(chunk).to(device)
-                logits, fired = network(given if network.config.tokens else given.to(kind))
+                given = torch.from_numpy(chunk).to(device, torch.long if network.config.tokens else kind)
+                logits, fired = network(given)
                 outputs.append(logits.cpu().numpy())
-                trains.append([train.transpose(1, 2).to(torch.uint8).cpu().numpy() for train in fired])
+                recorded = [train.transpose(1, 2).to(torch.uint8).cpu().numpy() for train in fired]
+                spikes = dict(zip((layer.name for layer in program.spiking), recorded, strict=True))
             else:
                 stream, spikes = execution.run(
                     program,
@@ -83,11 +90,9 @@ def reference(network: Network, x: np.ndarray, form: Form, dtype: str, device: s
                     lambda _: None,
                 )
                 outputs.append(program.finish(stream))
-                trains.append(list(spikes.values()))
+            trains.append(spikes)
+            events.append(ledger.count(program, expand(chunk, program.input_shape), spikes))
             bar.update(len(chunk))
-    recorded = {
-        layer.name: np.concatenate([chunk[index] for chunk in trains]) for index, layer in enumerate(program.spiking)
-    }
     attrs: dict[str, str | int | float | bool] = {
         "backend": "reference", "form": form, "dtype": dtype, "device": _device_name(device), "seed": 0,
         "program_sha256": program.sha256, "torch": str(torch.__version__),
@@ -95,7 +100,11 @@ def reference(network: Network, x: np.ndarray, form: Form, dtype: str, device: s
     if form == "parallel":
         attrs["parallel"] = network.config.parallel
     return Trace(
-        attrs, x, np.concatenate(outputs), recorded, ledger.count(program, expand(x, program.input_shape), recorded)
+        attrs,
+        x,
+        np.concatenate(outputs),
+        {layer.name: np.concatenate([chunk[layer.name] for chunk in trains]) for layer in program.spiking},
+        ledger.concatenate(events),
     )
 
 

@@ -113,6 +113,8 @@ def _score_stripped(checkpoint: Checkpoint, program: Program, held_out: Split, o
 
 
 def _run_and_verify(checkpoint: Checkpoint, program: Program, held_out: Split, out: Path) -> dict[str, Verdict]:
+    import torch
+
     from convert.reference import reference
     from deploy.verify import verify
     from simulators import backends
@@ -123,8 +125,10 @@ def _run_and_verify(checkpoint: Checkpoint, program: Program, held_out: Split, o
     x, labels = held_out.inputs[chosen], held_out.labels[chosen]
     np.save(out / "x.npy", x)
     np.save(out / "labels.npy", labels)
-    parallel = reference(checkpoint.network, x, "parallel", "float32", "cpu")
-    iterative = reference(checkpoint.network, x, "iterative", "float64", "cpu")
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    console.print(f"{device.upper()} reference")
+    parallel = reference(checkpoint.network, x, "parallel", "float32", device)
+    iterative = reference(checkpoint.network, x, "iterative", "float64", device)
     trace.write(out / "reference.parallel.h5", parallel)
     trace.write(out / "reference.iterative.h5", iterative)
     pairs: dict[str, tuple[Trace, Trace]] = {"parallel": (parallel, iterative)}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -20,6 +20,14 @@ def count_step(program: Program, layer: Layer, entering: np.ndarray, output: np.
     if layer.operation.spiking:
         counted["spikes"] = np.count_nonzero(output.reshape(output.shape[0], -1), axis=1)
     return counted
+
+
+def concatenate(parts: Sequence[Events]) -> Events:
+    """The events of all samples from those of parts of a batch."""
+    return {
+        layer: {counter: np.concatenate([part[layer][counter] for part in parts]) for counter in counters}
+        for layer, counters in parts[0].items()
+    }
 
 
 def count(program: Program, x: np.ndarray, spikes: Mapping[str, np.ndarray]) -> Events:

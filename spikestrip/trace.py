@@ -62,32 +62,45 @@ def write(path: str | os.PathLike[str], trace: Trace) -> None:
 def read(path: str | os.PathLike[str]) -> Trace:
     """Read a trace. Raises BadInput for a file that is not a whole, consistent trace of a version that we know."""
     source = hdf5.scan(path)
-    with h5py.File(source, "r") as file:
-        attrs = {name: _plain(value) for name, value in file.attrs.items()}
-        if attrs.get("format") != FORMAT:
-            raise BadInput(source, "is not a Spikestrip trace")
-        if attrs.get("version") != VERSION:
-            raise BadInput(source, f"is a trace of version {attrs.get('version')}; this reads version {VERSION}")
-        try:
-            order = [_plain(name) for name in file["layers"].attrs["order"]]
-            trace = Trace(
-                attrs=attrs,
-                input=file["input"][()],
-                output=file["output"][()],
-                spikes={str(name): file[f"layers/{name}/spikes"][()] for name in order},
-                events=_tables(file, "events"),
-                observed=_tables(file, "observed"),
-            )
-        except (KeyError, AttributeError, TypeError) as error:
-            raise BadInput(source, f"lacks a part of a trace ({error})") from error
+    try:
+        with h5py.File(source, "r") as file:
+            trace = _read(source, file)
+    except (KeyError, AttributeError, TypeError, ValueError, OSError, RuntimeError) as error:
+        raise BadInput(source, f"lacks a part of a trace ({str(error).splitlines()[0]})") from error
     _check(source, trace)
     return trace
+
+
+def _read(source: os.PathLike[str], file: h5py.File) -> Trace:
+    attrs = {name: _plain(value) for name, value in file.attrs.items()}
+    if attrs.get("format") != FORMAT:
+        raise BadInput(source, "is not a Spikestrip trace")
+    if attrs.get("version") != VERSION:
+        raise BadInput(source, f"is a trace of version {attrs.get('version')}; this reads version {VERSION}")
+    order = [str(_plain(name)) for name in file["layers"].attrs["order"]]
+    return Trace(
+        attrs=attrs,
+        input=_numbers(file["input"]),
+        output=_numbers(file["output"]),
+        spikes={name: _numbers(file[f"layers/{name}/spikes"]) for name in order},
+        events=_tables(file, "events"),
+        observed=_tables(file, "observed"),
+    )
+
+
+def _numbers(dataset: h5py.Dataset) -> np.ndarray:
+    values = dataset[()]
+    if not isinstance(values, np.ndarray) or values.dtype.kind not in "biuf":
+        raise TypeError(f"{dataset.name} is not an array of numbers")
+    return values
 
 
 def _tables(file: h5py.File, group: str) -> dict[str, dict[str, np.ndarray]]:
     if group not in file:
         return {}
-    return {layer: {name: values[()] for name, values in counters.items()} for layer, counters in file[group].items()}
+    return {
+        layer: {name: _numbers(values) for name, values in counters.items()} for layer, counters in file[group].items()
+    }
 
 
 def _check(source: os.PathLike[str], trace: Trace) -> None:
@@ -99,6 +112,11 @@ def _check(source: os.PathLike[str], trace: Trace) -> None:
             raise BadInput(source, f"layer {name}: spikes have shape {train.shape}, not ({steps[0]}, {steps[1]}, N)")
         if train.dtype != np.uint8 or (train > 1).any():
             raise BadInput(source, f"layer {name}: spikes are not 0 or 1")
+    for tables in (trace.events, trace.observed):
+        for name, counters in tables.items():
+            for counter, values in counters.items():
+                if values.shape != steps or values.dtype.kind not in "iu":
+                    raise BadInput(source, f"layer {name}: {counter} are not integers of shape {steps}")
     if trace.output.shape[:1] != steps[:1] or not np.isfinite(trace.output).all():
         raise BadInput(source, "output doesn't fit the input, or is not finite")
     if trace.attrs.get("input_sha256") != input_sha256(trace.input):

@@ -1,0 +1,75 @@
+"""The Lava backend: each layer of the program is one Lava process, which calls the operation's own ``step``."""
+
+from __future__ import annotations
+
+import math
+import sys
+from importlib.metadata import version
+
+import numpy as np
+
+from simulators.backends import Dtype, Progress, Recording
+from simulators.backends.lava import supervisor
+from simulators.backends.lava.shared import Layout, SharedArrays
+from spikestrip.errors import BadInput
+from spikestrip.operations import COUNTERS
+from spikestrip.program import INPUT, Layer, Program
+
+
+class LavaBackend:
+    """Runs programs on lava-nc, one process a layer, messages (B, *shape) between them, no step of delay.
+
+    Spikes and output are those of the numpy backend. ``observed`` holds the counters of the ledger, counted by each
+    process from the messages that it received and sent; in float32 without ``effective_macs``, since the ledger
+    replays in float64, where a graded value that underflowed is not zero.
+    patience: seconds without a finished step after which a run is given up.
+    """
+
+    name = "lava"
+    devices = ("cpu",)
+
+    def __init__(self, patience: float = 60.0) -> None:
+        self.patience = patience
+        self._version = version("lava-nc")  # an ImportError where it isn't installed; only the worker imports it
+
+    def refuses(self, program: Program, layer: Layer, dtype: Dtype) -> str | None:
+        if not sys.platform.startswith("linux"):
+            return "Lava is supervised by means that Linux alone has (parent-death signals, memfd)"
+        return None
+
+    def run(self, program: Program, x: np.ndarray, dtype: Dtype, device: str, progress: Progress) -> Recording:
+        if not x.size:
+            raise BadInput("input", "a run has at least one sample and one step")
+        arrays = SharedArrays(_layout(program, x, dtype))
+        try:
+            arrays["input"][...] = x
+            supervisor.run(program, dtype, arrays, progress, self.patience)
+        finally:
+            arrays.close()
+        comparable = [counter for counter in COUNTERS if dtype == "float64" or counter != "effective_macs"]
+        return Recording(
+            arrays["output"],
+            {layer.name: arrays[f"spikes/{layer.name}"] for layer in program.spiking},
+            {
+                layer.name: {counter: arrays[f"events/{layer.name}"][COUNTERS.index(counter)] for counter in comparable}
+                for layer in program.layers
+            },
+            {"delay": 0, "lava": self._version, "lava_processes": len(program.layers) + 1},
+        )
+
+
+def _layout(program: Program, x: np.ndarray, dtype: Dtype) -> Layout:
+    """What a run shares: input, recordings, and for each layer the process that holds it and the steps it has done."""
+    batch, steps = x.shape[:2]
+    layout: Layout = {
+        "input": (x.shape, dtype),
+        "output": ((batch, steps, *program.shapes[program.output]), dtype),
+        f"pid/{INPUT}": ((), "int64"),
+    }
+    for layer in program.layers:
+        layout[f"pid/{layer.name}"] = ((), "int64")
+        layout[f"done/{layer.name}"] = ((), "int64")
+        layout[f"events/{layer.name}"] = ((len(COUNTERS), batch, steps), "int64")
+        if layer.operation.spiking:
+            layout[f"spikes/{layer.name}"] = ((batch, steps, math.prod(program.shapes[layer.name])), "uint8")
+    return layout

@@ -1,0 +1,57 @@
+"""The program as a network of Lava processes, and its run."""
+
+from __future__ import annotations
+
+import mmap
+import socket
+import types
+
+from simulators.backends import Dtype
+from simulators.backends.lava import compat
+from simulators.backends.lava.node import InputNode, LayerNode
+from simulators.backends.lava.shared import SharedArrays
+from spikestrip.program import INPUT, Program
+
+
+class AnonymousMemory:
+    """Takes the place of Lava's shared memory manager: blocks that its forks share and that have no name.
+
+    Lava's own are segments in /dev/shm, which stay behind when a run is killed.
+    """
+
+    def start(self) -> None:
+        """Lava calls it; there is nothing to start."""
+
+    def create_shared_memory(self, size: int) -> types.SimpleNamespace:
+        """A block of ``size`` bytes, as ``buf``."""
+        return types.SimpleNamespace(buf=memoryview(mmap.mmap(-1, size)))
+
+
+def run(program: Program, dtype: Dtype, arrays: SharedArrays, line: socket.socket) -> None:
+    """Run ``program`` on ``arrays["input"]`` to the last step: a process for the input, and one for each layer.
+
+    Lava's processes are left alive: whoever called this ends them. It must be a process of its own, since Lava fixes
+    the start method of multiprocessing.
+    """
+    with compat.importable():
+        from lava.magma.core.run_conditions import RunSteps
+        from lava.magma.core.run_configs import Loihi2SimCfg
+        from lava.magma.runtime.message_infrastructure import multiprocessing as infrastructure
+
+        from simulators.backends.lava.processes.nodes import Node, node_class
+    infrastructure.SharedMemoryManager = AnonymousMemory
+
+    def process(node: InputNode) -> Node:
+        return node_class(node.edges, dtype)(node)
+
+    processes = {INPUT: process(InputNode(program, dtype, arrays, line))}
+    for index, layer in enumerate(program.layers):
+        processes[layer.name] = process(LayerNode(program, index, dtype, arrays, line))
+    for layer in program.layers:
+        ports = [processes[source].out for source in layer.inputs]
+        ports += [processes[source].previous for source in layer.delayed]
+        for edge, port in enumerate(ports):
+            port.connect(getattr(processes[layer.name], f"edge_{edge}"))
+    steps = arrays["input"].shape[1]
+    # every message is received in the step in which it was sent: short channels do, and stay in the cache
+    processes[INPUT].run(RunSteps(steps), run_cfg=Loihi2SimCfg(), compile_config={"pypy_channel_size": 2})

@@ -1,0 +1,171 @@
+"""Run a NIR file on a simulator, step by step, and write the trace: ``python simulators/run.py model.nir ...``."""
+
+from __future__ import annotations
+
+import math
+import platform
+import time
+from collections.abc import Iterator, Mapping
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, get_args
+
+import click
+import numpy as np
+from tqdm import tqdm
+
+from simulators import backends
+from simulators.backends import Backend, Dtype, Progress, Recording
+from spikestrip import __version__, inputs, ledger, trace
+from spikestrip.command import main
+from spikestrip.errors import BadInput, SimulatorFault
+from spikestrip.files import writable
+from spikestrip.program import Program
+from spikestrip.trace import Trace
+
+_CHUNK_BYTES = 256 << 20
+_ENGINES = ("numpy", "torch", "onnxruntime", "lava-nc", "sinabs")
+
+
+def simulate(
+    program: Program,
+    x: np.ndarray,
+    backend: Backend,
+    dtype: Dtype = "float64",
+    device: str = "cpu",
+    progress: Progress = lambda steps: None,
+    attrs: Mapping[str, trace.Attribute] | None = None,
+) -> Trace:
+    """Run ``program`` on ``x`` and count its events.
+
+    x: values (B, T, *input_shape) or token ids (B, T, 1), see spikestrip.inputs.check. ``progress(n)`` is called
+    after every n sample-steps, B*T in all. Samples run together as far as 256 MiB of input allow; a token task of
+    long sequences and many symbols is expanded and run in several parts.
+    ``attrs`` are added to the trace's.
+
+    Raises Refused when the backend can't hold a layer exactly, BadInput for a bad input or a run that overflows, and
+    SimulatorFault when the backend dies or counted other events than the ledger.
+    """
+    shape = program.input_shape
+    x = inputs.check(x, shape, "input")
+    backends.check(backend, program, dtype, device)
+    recordings: list[Recording] = []
+    counts: list[ledger.Events] = []
+    seconds = 0.0
+    for samples in _chunks(x, program):
+        part = inputs.expand(x[samples], shape)
+        started = time.perf_counter()
+        with np.errstate(all="ignore"):  # an overflow ends in an error that names the layer
+            recording = backend.run(program, part, dtype, device, _per_sample(progress, len(part)))
+        seconds += time.perf_counter() - started
+        _check_recording(program, part, recording, backend.name)
+        events = ledger.count(program, part, recording.spikes)
+        _compare(events, recording.observed, backend.name)
+        recordings.append(recording)
+        counts.append(events)
+    output = program.finish(np.concatenate([recording.output for recording in recordings]))
+    if not np.isfinite(output).all():
+        raise BadInput(f"backend {backend.name}", "the output is not finite: the run overflowed")
+    return Trace(
+        attrs={
+            "backend": backend.name,
+            "dtype": dtype,
+            "device": device,
+            "program_sha256": program.sha256,
+            "seed": 0,
+            "form": "iterative",
+            "seconds": round(seconds, 6),
+            "versions": _versions(),
+            **recordings[0].attrs,
+            **(attrs or {}),
+        },
+        input=x,
+        output=output,
+        spikes={
+            layer.name: np.concatenate([recording.spikes[layer.name] for recording in recordings])
+            for layer in program.spiking
+        },
+        events=ledger.concatenate(counts),
+        observed=ledger.concatenate([recording.observed for recording in recordings]),
+    )
+
+
+def _per_sample(progress: Progress, samples: int) -> Progress:
+    return lambda steps: progress(steps * samples)
+
+
+def _chunks(x: np.ndarray, program: Program) -> Iterator[slice]:
+    """Parts of the batch whose expanded input fits in memory: samples never see one another."""
+    sample_bytes = x.shape[1] * math.prod(program.input_shape) * 8
+    size = max(1, _CHUNK_BYTES // sample_bytes)
+    for start in range(0, x.shape[0], size):
+        yield slice(start, start + size)
+
+
+def _check_recording(program: Program, x: np.ndarray, recording: Recording, name: str) -> None:
+    """A backend is someone else's code: what it recorded must have the form that a trace has."""
+    for layer in program.spiking:
+        expected = (*x.shape[:2], math.prod(program.shapes[layer.name]))
+        train = recording.spikes.get(layer.name)
+        if train is None or train.shape != expected or train.dtype != np.uint8 or (train > 1).any():
+            raise SimulatorFault(f"backend {name}: spikes of {layer.name} are not {expected} of 0 and 1 in uint8")
+    expected = (*x.shape[:2], *program.shapes[program.output])
+    if recording.output.shape != expected:
+        raise SimulatorFault(f"backend {name}: the output has shape {recording.output.shape}, not {expected}")
+
+
+def _compare(events: ledger.Events, observed: ledger.Events, name: str) -> None:
+    for layer, counters in observed.items():
+        for counter, seen in counters.items():
+            counted = events[layer][counter]
+            if not np.array_equal(seen, counted):
+                sample, step = np.argwhere(seen != counted)[0] if seen.shape == counted.shape else (0, 0)
+                raise SimulatorFault(
+                    f"backend {name}, layer {layer}: {counter} observed by the simulator and counted by the ledger "
+                    f"differ, first at sample {sample}, step {step}"
+                )
+
+
+def _versions() -> str:
+    found = [f"spikestrip {__version__}", f"python {platform.python_version()}"]
+    for engine in _ENGINES:
+        try:
+            found.append(f"{engine} {version(engine)}")
+        except PackageNotFoundError:
+            continue
+    return ", ".join(found)
+
+
+@click.command("simulate", context_settings={"show_default": True})
+@click.argument("model", type=click.Path(path_type=Path))
+@click.option("--backend", "name", required=True, help="numpy, torch, onnxruntime, lava, sinabs, or one you installed.")
+@click.option("--input", "source", required=True, type=click.Path(path_type=Path), help="x.npy: (B, T, C), or ids.")
+@click.option("--dtype", type=click.Choice(get_args(Dtype)), default="float64", help="Arithmetic.")
+@click.option("--device", default="cpu", help="cpu, or cuda where the backend has it.")
+@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="The trace to write (HDF5).")
+@click.option("--dt", type=float, help="Seconds of one step; this and the rest for graphs that we didn't write.")
+@click.option("--integrate", help="euler, exponential or as-importer:NAME.")
+@click.option("--compare", type=click.Choice(["ge", "gt"]), help="Fire at the threshold, or only above it.")
+@click.option("--reset", type=click.Choice(["hard", "soft"]), help="Reset by value or by subtraction.")
+def command(
+    model: Path, name: str, source: Path, dtype: Dtype, device: str, output: Path, **rules: str | float | None
+) -> None:
+    """Run the NIR file MODEL step by step on a simulator, and write its spikes, events and output as a trace."""
+    from convert.readers.nir import Rules, reading
+
+    writable(output)
+    stated: dict[str, Any] = {rule: value for rule, value in rules.items() if value is not None}
+    read = reading(model, Rules(**stated) if stated else None)
+    for remark in read.remarks:
+        click.echo(f"{model}: {remark}", err=True)
+    x = inputs.load(source, read.program.input_shape)
+    backend = backends.load(name)
+    with tqdm(total=x.shape[0] * x.shape[1], desc=f"simulate on {name}", unit="step", unit_scale=True) as bar:
+        attrs = {f"rule_{rule}": value for rule, value in stated.items()}
+        result = simulate(read.program, x, backend, dtype, device, bar.update, attrs)
+    trace.write(output, result)
+    click.echo(f"{output}: {len(x)} sequences on {name} in {dtype}, {result.attrs['seconds']:.2f} s")
+
+
+if __name__ == "__main__":
+    main(command)

@@ -1,0 +1,135 @@
+"""Whatever ends a Lava run, it ends: with an error that says why, no process left behind, and no named memory."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from importlib.metadata import distributions
+from pathlib import Path
+
+import numpy as np
+import pytest
+from faulty import Faulty
+
+from simulators.backends.lava import LavaBackend
+from spikestrip.errors import SimulatorFault
+from spikestrip.operations import Join, Scale
+from spikestrip.program import chain
+
+if not any(distribution.name == "lava-nc" for distribution in distributions()):
+    pytest.skip("needs lava-nc", allow_module_level=True)
+
+MARK = "SPIKESTRIP_TEST_RUN"
+
+
+def run(fault: str, progress: Callable[[int], object] = lambda steps: None, patience: float = 60) -> None:
+    steps = 5000 if fault == "slow" else 6
+    program = chain((2,), [("a", Join()), ("b", Faulty(fault)), ("c", Scale(np.float32([2, 3])))])
+    LavaBackend(patience).run(program, np.ones((2, steps, 2), np.float32), "float64", "cpu", progress)
+
+
+def marked(mark: str) -> set[int]:
+    """The living processes that inherited this mark, but for ourselves."""
+    found = set()
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            if f"{MARK}={mark}".encode() in (entry / "environ").read_bytes():
+                found.add(int(entry.name))
+        except OSError:
+            continue
+    return found - {os.getpid()}
+
+
+def children(pid: int) -> list[int]:
+    """Zombies too; oldest first."""
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def actors(mark: str) -> list[int]:
+    """The processes of the input and the layers, in Lava's order, and last its runtime service."""
+    (worker,) = marked(mark) & set(children(os.getpid()))
+    return children(worker)
+
+
+@pytest.fixture
+def mark(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """A mark for the processes of this test; afterwards none is alive, no child is a zombie, and no segment is left."""
+    mark = f"{os.getpid()}-{request.node.name}"
+    monkeypatch.setenv(MARK, mark)
+    segments, offspring = set(os.listdir("/dev/shm")), children(os.getpid())
+    yield mark
+    assert not marked(mark)
+    assert children(os.getpid()) == offspring
+    assert set(os.listdir("/dev/shm")) <= segments
+
+
+@pytest.mark.usefixtures("mark")
+@pytest.mark.parametrize(
+    ("fault", "says"),
+    [
+        ("raise", r"layer b: an exception(?s:.)*in step(?s:.)*RuntimeError: the third step is too much"),
+        ("shape", r"layer b: (?s:.)*step gave float64 of shape \(2, 1\), not float64 of shape \(2, 2\)"),
+        ("kill", r"layer b: its process was killed by SIGKILL"),
+        ("exit", r"layer b: its process exited with code 0"),
+    ],
+)
+def test_a_fault_in_an_actor(fault: str, says: str) -> None:
+    with pytest.raises(SimulatorFault, match=says):
+        run(fault)
+
+
+@pytest.mark.usefixtures("mark")
+def test_a_stall() -> None:
+    """A stopped process does nothing and ignores every signal but SIGKILL."""
+    with pytest.raises(SimulatorFault, match="stalled: layer b did not finish step 3 for 6 seconds"):
+        run("stop", patience=6)
+
+
+def test_lavas_own_service_is_killed(mark: str) -> None:
+    def kill(steps: int) -> None:
+        os.kill(actors(mark)[-1], signal.SIGKILL)
+
+    with pytest.raises(SimulatorFault, match="its own service: its process was killed by SIGKILL"):
+        run("slow", kill)
+
+
+def test_the_worker_is_killed(mark: str) -> None:
+    def kill(steps: int) -> None:
+        os.kill(*marked(mark) & set(children(os.getpid())), signal.SIGKILL)
+
+    with pytest.raises(SimulatorFault, match=r"ended by itself \(killed by SIGKILL"):
+        run("slow", kill)
+
+
+def test_interrupted(mark: str) -> None:
+    """Ctrl-C; and while all was well no process had memory with a name."""
+    mapped: list[str] = []
+
+    def interrupt(steps: int) -> None:
+        for pid in marked(mark):
+            mapped.extend(line for line in Path(f"/proc/{pid}/maps").read_text().splitlines() if "/dev/shm/" in line)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        run("slow", interrupt)
+    assert all(line.endswith("(deleted)") for line in mapped)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_the_parent_is_killed(number: signal.Signals, mark: str) -> None:
+    script = "import test_lava_supervision as t; t.run('slow', lambda steps: print(steps, flush=True))"
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(os.path.abspath(path) for path in sys.path)}
+    with subprocess.Popen([sys.executable, "-c", script], env=environment, stdout=subprocess.PIPE) as parent:
+        assert parent.stdout is not None
+        parent.stdout.readline()
+        assert len(marked(mark)) == 7  # the parent, the worker, the input, three layers, the runtime service
+        parent.send_signal(number)
+    assert parent.returncode == -number
+    until = time.monotonic() + 30
+    while marked(mark) and time.monotonic() < until:
+        time.sleep(0.05)
+    assert not marked(mark)
