@@ -156,7 +156,7 @@ class Block(nn.Module):
         """(B, H, L) -> the block's output (B, H, L) and its spikes (B, H, L)."""
         z = self.normalise(x) if self.config.prenorm else x
         fired = self.neuron(self.ssm(z))
-        z = torch.matmul(self.mix.weight, fired) + self.mix.bias[:, None]
+        z = _over_channels(self.mix, fired)
         if self.config.mix == "glu":
             z = F.glu(z, dim=1)
         x = x + self.dropout(z)
@@ -188,10 +188,9 @@ class Network(nn.Module):
         """
         if self.config.tokens:
             ids = x[..., 0] if x.ndim == 3 else x
-            x = F.embedding(ids, self.encoder.weight.T) + self.encoder.bias
+            x = (F.embedding(ids, self.encoder.weight.T) + self.encoder.bias).transpose(1, 2).contiguous()
         else:
-            x = self.encoder(x)
-        x = x.transpose(1, 2)
+            x = _over_channels(self.encoder, x.transpose(1, 2))
         trains = []
         for block in self.blocks:
             x, fired = block(x)
@@ -199,3 +198,8 @@ class Network(nn.Module):
         if self.config.readout == "mean":
             return self.head(x.mean(dim=-1)), trains
         return self.head(x.transpose(1, 2)), trains
+
+
+def _over_channels(linear: nn.Linear, x: Tensor) -> Tensor:
+    """``linear`` over the channels of x (B, C, L), without moving time to the last place and back."""
+    return torch.baddbmm(linear.bias[:, None], linear.weight.expand(len(x), -1, -1), x)
