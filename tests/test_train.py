@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 import torch
-
 from commands import run
+
 from spikestrip.errors import BadInput
 from train import tasks
 from train.checkpoint import load

@@ -24,7 +24,10 @@ EVALUATION_BATCH = 256
 
 @dataclasses.dataclass(frozen=True)
 class Recipe:
-    """How to train. ``schedule``: (method, epochs), in order; ``ssm_lr`` drives dt, A and B, without weight decay."""
+    """How to train. ``schedule``: (method, epochs), in order; ``ssm_lr`` drives dt, A and B, without weight decay.
+
+    target_rate: spikes a neuron and step above which a layer is penalised, by rate_weight * (rate - target_rate)**2.
+    """
 
     schedule: tuple[tuple[str, int], ...]
     batch: int = 50
@@ -32,6 +35,8 @@ class Recipe:
     ssm_lr: float = 0.001
     weight_decay: float = 0.01
     warmup: float = 0.1
+    target_rate: float | None = None
+    rate_weight: float = 10.0
     seed: int = 0
 
     @property
@@ -77,7 +82,7 @@ def train(network: Network, split: Split, recipe: Recipe, device: str) -> list[d
             if not torch.isfinite(loss):
                 raise SpikestripError(f"training: the loss is {loss.item()} in epoch {epoch + 1}; lower --lr")
             optimizer.zero_grad(set_to_none=True)
-            loss.backward()
+            (loss + _rate_penalty(trains, recipe)).backward()
             optimizer.step()
             schedule.step()
             hits = (logits.argmax(-1) == labels).sum().item()
@@ -142,6 +147,13 @@ def _batches(order: np.ndarray, size: int) -> Iterator[np.ndarray]:
 def _tensors(split: Split, chosen: np.ndarray, device: str) -> tuple[Tensor, Tensor]:
     x = torch.from_numpy(split.inputs[chosen]).to(device)
     return x, torch.from_numpy(split.labels[chosen]).to(device)
+
+
+def _rate_penalty(trains: list[Tensor], recipe: Recipe) -> Tensor | float:
+    if recipe.target_rate is None:
+        return 0.0
+    rates = torch.stack([train.mean() for train in trains])
+    return recipe.rate_weight * (rates - recipe.target_rate).clamp(min=0).square().sum()
 
 
 def _rate(trains: list[Tensor]) -> float:

@@ -54,13 +54,15 @@ def parse_schedule(text: str, epochs: int) -> tuple[tuple[str, int], ...]:
 @click.option("--epochs", type=click.IntRange(0), default=10, help="0 writes the network as it is initialised.")
 @click.option("--batch", type=click.IntRange(1), default=50, help="Sequences a step.")
 @click.option("--lr", type=click.FloatRange(0, min_open=True), default=0.01, help="Peak learning rate.")
+@click.option("--target-rate", type=click.FloatRange(0, 1), help="Penalise layers that spike more than this share.")
 @click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, help="Of weights and of the order of samples.")
 @click.option("--device", default="cpu", help="cpu or cuda.")
 @click.option("--data-dir", type=click.Path(path_type=Path), help="Where data sets lie or are cached.")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Checkpoint to write (.pt, .safetensors).")
 def command(
     task: str, model: str, parallel: str, d_model: int, d_state: int, layers: int, mix: str, norm: str, prenorm: bool,
-    reset: str | None, tau: float, dropout: float, epochs: int, batch: int, lr: float, seed: int, device: str,
+    reset: str | None, tau: float, dropout: float, epochs: int, batch: int, lr: float, target_rate: float | None,
+    seed: int, device: str,
     data_dir: Path | None, out: Path,
 ) -> None:  # fmt: skip
     """Train a spiking state-space model in parallel over time and write a checkpoint."""
@@ -76,7 +78,7 @@ def command(
         "d_state": d_state, "layers": layers, "model": model, "mix": mix, "norm": norm, "prenorm": prenorm,
         "reset": reset or RESET_OF[model], "tau": tau, "dropout": dropout, "parallel": schedule[-1][0],
     })  # fmt: skip
-    metrics = fit(config, data, Recipe(schedule, batch=batch, lr=lr, seed=seed), device, out)
+    metrics = fit(config, data, Recipe(schedule, batch=batch, lr=lr, target_rate=target_rate, seed=seed), device, out)
     click.echo(
         f"{out}: accuracy {metrics['accuracy']:.4f} on {len(data.test.labels)} held-out sequences, "
         f"spiking rate {metrics['spiking_rate']:.3f} ({schedule[-1][0]})"

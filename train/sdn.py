@@ -1,13 +1,14 @@
 """Train a surrogate dynamic network (SDN) for a neuron, and grade it per spike.
 
-As published: inputs N(0, 1) of 1,024 steps, the membrane potential of the iterative neuron as the target, SmoothL1 loss,
-AdamW at 0.01 with a cosine schedule. Ours: after a quarter of it the BatchNorm is folded and the folded network trained
-on, which rids the fine steps of the noise in the batch statistics, and is faster; and SmoothL1 turns quadratic only below 0.02, since the
-error that counts is small.
+As published: inputs N(0, 1) of 1,024 steps, the membrane potential of the iterative neuron as the target, SmoothL1,
+AdamW at 0.01 with a cosine schedule. Ours: after a quarter of it the BatchNorm is folded and the folded network
+trained on, which rids the fine steps of the noise in the batch statistics, and is faster; and SmoothL1 turns
+quadratic only below 0.02, since the error that counts is small.
 """
 
 from __future__ import annotations
 
+import json
 import math
 from pathlib import Path
 from typing import Any, Literal
@@ -24,7 +25,8 @@ from spikestrip.command import main
 from spikestrip.errors import BadInput
 from spikestrip.files import atomic
 from spikestrip.operations.neurons import LIF
-from train.neurons.sdn import STEPS, Folded, Surrogate, SDN, moments
+from train.neurons.sdn import MOMENTS, Surrogate, moments
+from train.neurons.sdn_network import SDN, STEPS, Folded
 
 LENGTH = 1024
 ROWS = 4  # sequences of a batch
@@ -41,22 +43,25 @@ def simulate(tau: float, reset: str, x: Tensor) -> tuple[Tensor, Tensor]:
         raise BadInput("--reset", f"{reset!r} is neither hard nor soft")
     neuron = LIF(np.asarray(tau), np.asarray(1.0), reset_kind=reset)  # type: ignore[arg-type]
     neuron = neuron.bind(lambda value: torch.as_tensor(value, dtype=x.dtype))
-    state = {"u": x.new_zeros(len(x))}
+    state: dict[str, Any] = {"u": x.new_zeros(len(x))}
+    silence = x.new_zeros(len(x))
     leaked, spikes = torch.empty_like(x.T), torch.empty_like(x.T)
     for t, x_t in enumerate(x.T.contiguous()):
-        leaked[t] = neuron.decay * state["u"]
+        leaked[t] = neuron.integrate(xp, state, silence)
         state, spikes[t] = neuron.step(xp, state, x_t)
     return leaked.T.contiguous(), spikes.T.contiguous()
 
 
 def loss_of(predicts: Predicts, q: Tensor, x: Tensor, target: Tensor, spikes: Tensor) -> Tensor:
-    """"potential": SmoothL1 of the guess. "spike": cross-entropy of the spike, its logit the distance to threshold."""
+    """ "potential": SmoothL1 of the guess. "spike": cross-entropy of the spike, its logit the distance to threshold."""
     if predicts == "potential":
         return F.smooth_l1_loss(q, target, beta=0.02)
     return F.binary_cross_entropy_with_logits((q + x - 1) * 20, spikes)
 
 
-def train(tau: float, reset: str = "hard", predicts: Predicts = "potential", steps: int = 40000, seed: int = 0) -> Folded:
+def train(
+    tau: float, reset: str = "hard", predicts: Predicts = "potential", steps: int = 40000, seed: int = 0
+) -> Folded:
     """The folded network after ``steps`` batches, a quarter with BatchNorm. Leaves the global random state alone."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -97,8 +102,9 @@ def train(tau: float, reset: str = "hard", predicts: Predicts = "potential", ste
     return folded
 
 
-def inputs(rows: int, generator: torch.Generator) -> dict[str, Tensor]:
-    """The kinds of input, at threshold 1, that a surrogate is graded on, each (rows, 1024)."""
+def inputs(rows: int) -> dict[str, Tensor]:
+    """The kinds of input, at threshold 1, that a surrogate is graded on, each (rows, 1024); not those trained on."""
+    generator = torch.Generator().manual_seed(1 << 40)
 
     def normal(mean: float, std: float, correlation: float = 0.0) -> Tensor:
         noise = torch.randn(LENGTH, rows, generator=generator)
@@ -107,12 +113,13 @@ def inputs(rows: int, generator: torch.Generator) -> dict[str, Tensor]:
         return mean + std * noise.T.contiguous()
 
     kinds = {"N(0,1)": normal(0, 1)}
-    for std in (0.3, 3.0):
+    for std in (0.3, 3, 5, 10):
         kinds[f"N(0,{std:g})"] = normal(0, std)
     for mean, std in ((-1, 1), (0.5, 0.3), (0.5, 1), (0.9, 0.1), (0.9, 0.3), (1.2, 0.3), (1, 1), (2, 1)):
         kinds[f"N({mean:g},{std:g})"] = normal(mean, std)
     for mean, std in ((0, 0.5), (0, 1), (0, 3), (0.5, 0.3), (0.9, 0.3)):
         kinds[f"AR(1) .95 N({mean:g},{std:g})"] = normal(mean, std, 0.95)
+    kinds["AR(1) .99 N(0,1)"] = normal(0, 1, 0.99)
     for level in (0.5, 0.9, 1.2):
         kinds[f"constant {level:g}"] = torch.full((rows, LENGTH), level)
     events = torch.rand(rows, LENGTH, generator=generator) < 0.05
@@ -120,38 +127,38 @@ def inputs(rows: int, generator: torch.Generator) -> dict[str, Tensor]:
     return kinds
 
 
-@torch.no_grad()
-def mismatch(network: Folded, tau: float, reset: str, x: Tensor) -> dict[str, float]:
-    """How the surrogate's spikes differ from the iterative neuron's on x (N, L): shares of steps and of sequences,
-    firing rates, and precision, recall and F1 of the spikes (1 where there is nothing to find)."""
-    truth = simulate(tau, reset, x)[1] > 0
-    guess = network.predict(x) + x >= 1
+def mismatch(guess: Tensor, truth: Tensor) -> dict[str, float]:
+    """How guessed spikes differ from the true ones, both (N, L) booleans: shares of steps and of sequences, firing
+    rates, and precision, recall and F1 of the spikes (1 where there is nothing to find)."""
     wrong = truth != guess
     hits, fired, claimed = (float(value.sum()) for value in (truth & guess, truth, guess))
     return {
         "wrong_steps": float(wrong.float().mean()),
         "wrong_sequences": float(wrong.any(-1).float().mean()),
-        "rate": fired / x.numel(),
-        "guessed_rate": claimed / x.numel(),
+        "rate": fired / truth.numel(),
+        "guessed_rate": claimed / truth.numel(),
         "precision": hits / claimed if claimed else 1.0,
         "recall": hits / fired if fired else 1.0,
         "f1": 2 * hits / (fired + claimed) if fired + claimed else 1.0,
     }
 
 
-def grade(network: Folded, tau: float, reset: str, rows: int = 512) -> list[dict[str, Any]]:
-    """The mismatch on every kind of input, with the input's mean, std and correlation; on data not trained on."""
-    kinds = inputs(rows, torch.Generator().manual_seed(1))
+def grade(network: Folded, tau: float, reset: str, kinds: dict[str, Tensor]) -> list[dict[str, Any]]:
+    """The mismatch with the iterative neuron on every kind of input (N, L), with its mean, std and correlation."""
+    x = torch.cat(list(kinds.values()))
+    truth = simulate(tau, reset, x)[1] > 0
+    guess = network.predict(x) + x >= 1
+    rows = [len(kind) for kind in kinds.values()]
     graded = []
-    for name, x in kinds.items():
-        mean, std, correlation = moments(x)
-        entry = {"mean": mean, "std": std, "correlation": correlation, **mismatch(network, tau, reset, x)}
+    for name, *parts in zip(kinds, x.split(rows), guess.split(rows), truth.split(rows), strict=True):
+        entry = {**dict(zip(MOMENTS, moments(parts[0]).mean(0).tolist(), strict=True)), **mismatch(*parts[1:])}
         graded.append({"input": name, **{key: float(f"{value:.4g}") for key, value in entry.items()}})
     return graded
 
 
 def table(graded: list[dict[str, Any]]) -> str:
-    head = f"{'input':<28}{'wrong steps':>12}{'sequences':>11}{'rate':>8}{'guessed':>9}{'precision':>11}{'recall':>8}{'F1':>8}"
+    head = f"{'input':<28}{'wrong steps':>12}{'sequences':>11}{'rate':>8}{'guessed':>9}"
+    head += f"{'precision':>11}{'recall':>8}{'F1':>8}"
     rows = (
         f"{e['input']:<28}{e['wrong_steps']:>12.2e}{e['wrong_sequences']:>11.1%}{e['rate']:>8.3f}"
         f"{e['guessed_rate']:>9.3f}{e['precision']:>11.4f}{e['recall']:>8.4f}{e['f1']:>8.4f}"
@@ -169,15 +176,18 @@ def table(graded: list[dict[str, Any]]) -> str:
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="sdn.pt or sdn.safetensors")
 def command(tau: float, reset: str, predicts: Predicts, steps: int, seed: int, out: Path) -> None:
-    """Train and grade a surrogate dynamic network (SDN) for a neuron."""
+    """Train and grade a surrogate dynamic network (SDN): its weights, and the grade beside them as .json."""
     if not 0 <= tau <= 1:
         raise BadInput("--tau", f"{tau:g} is not a decay between 0 and 1")
     if out.suffix not in (".pt", ".safetensors"):
         raise BadInput(out, "ends neither in .pt nor in .safetensors")
-    with atomic(out) as temporary:
+    with atomic(out) as weights, atomic(out.with_suffix(".json")) as header:
         network = train(tau, reset, predicts, steps, seed)
-        surrogate = Surrogate(network, tau, reset, predicts, grade(network, tau, reset))
-        surrogate.save(temporary)
+        surrogate = Surrogate(
+            network, tau, reset, predicts, {"steps": steps, "seed": seed}, grade(network, tau, reset, inputs(512))
+        )
+        surrogate.save(weights)
+        header.write_text(json.dumps(surrogate.header, indent=1) + "\n")
     click.echo(table(surrogate.grade))
 
 

@@ -1,0 +1,1 @@
+"""The spiking neurons and their parallel forms; ``methods`` names them."""

@@ -1,0 +1,91 @@
+"""The stochastic neurons of P-SpikeSSM: sample spikes from a probability, mix them, fuse them with the residual.
+
+Bal and Sengupta, "P-SpikeSSM: Harnessing Probabilistic Spiking State Space Models for Long-Range Dependency Tasks",
+ICLR 2025. A block, in our reading of the paper and of a public fork of its code:
+
+    s = SpikeSampler(x);  z = SSM(s);  s' = SpikeSampler(z);  m = SpikeMixer(s');  x' = FuseClamp(x, m)
+
+There is no state that a spike resets: all steps are sampled at once, from the streams that the iterative network
+draws step by step (``spikestrip.streams``).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from array_api_compat import torch as xp
+from torch import Tensor, nn
+
+from spikestrip import streams
+from spikestrip.errors import BadInput
+
+
+class Bernoulli(torch.autograd.Function):
+    """s = (r < p) forward; backward the gradient of the expectation E[s] = p."""
+
+    @staticmethod
+    def forward(ctx: Any, p: Tensor, draws: Tensor) -> Tensor:
+        return streams.fires(xp, draws, p).to(p.dtype)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        return gradients[0], None
+
+
+class SpikeSampler(nn.Module):
+    """p = clamp(a*z + b, 0, 1);  s = (r < p), with a and b learned for each neuron (1 and 0 at first).
+
+    ``layer`` is the number under which this sampler draws: every sampler of a network needs its own.
+    """
+
+    def __init__(self, width: int, layer: int) -> None:
+        super().__init__()
+        self.layer = layer
+        self.a = nn.Parameter(torch.ones(width))
+        self.b = nn.Parameter(torch.zeros(width))
+
+    def probability(self, z: Tensor) -> Tensor:
+        """Firing probability (B, H, L) of z (B, H, L)."""
+        return torch.clamp(self.a[:, None] * z + self.b[:, None], 0, 1)
+
+    def forward(self, z: Tensor, seed: int, first_sample: int = 0) -> Tensor:
+        """Spikes (B, H, L), 0 or 1, for z (B, H, L); the samples are first_sample, first_sample + 1, ...
+
+        Raises BadInput where z isn't finite (NaN would pass for silence).
+        """
+        p = self.probability(z)
+        if not bool(p.isfinite().all()):
+            raise BadInput("sampler input", "holds NaN")
+        batch, width, length = z.shape
+        sample = torch.arange(first_sample, first_sample + batch, device=z.device)[:, None]
+        neuron = torch.arange(width, device=z.device)[None]
+        draws = streams.draw_sequence(xp, seed, self.layer, sample, neuron, length)
+        return Bernoulli.apply(p, draws)
+
+
+class SpikeMixer(nn.Module):
+    """m = activation(W s + b) across the neurons of a step; GELU in the paper, ReLU in its variant for hardware."""
+
+    def __init__(self, width: int, activation: str = "gelu") -> None:
+        super().__init__()
+        if activation not in ("gelu", "relu"):
+            raise BadInput("spike mixer", f"unknown activation {activation!r}, expected gelu or relu")
+        self.linear = nn.Linear(width, width)
+        self.activation = nn.GELU() if activation == "gelu" else nn.ReLU()
+
+    def forward(self, spikes: Tensor) -> Tensor:
+        """(B, H, L) -> (B, H, L)."""
+        return self.activation(self.linear(spikes.transpose(1, 2))).transpose(1, 2)
+
+
+class FuseClamp(nn.Module):
+    """x' = BatchNorm(x + m). The clamp that turns it into probabilities is the next sampler's, behind its a and b."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm1d(width)
+
+    def forward(self, x: Tensor, mixed: Tensor) -> Tensor:
+        """Residual stream and mixed spikes, both (B, H, L) -> (B, H, L)."""
+        return self.norm(x + mixed)

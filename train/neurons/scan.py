@@ -1,0 +1,100 @@
+"""The fused exact scan: forward and surrogate gradient in one pass each over (B, H, L), in numba, on the CPU.
+
+Rows (sample, neuron) are independent: tiles of rows run in SIMD lanes and on threads (``_kernels``). Spikes and
+gradients with respect to x are bit-equal to the eager loop (``bptt``).
+
+Gradients of parameters are summed for each row backwards in time, in the dtype of x within SEGMENT steps and in
+float64 over segments, then in float64 over the rows that share the parameter.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from spikestrip.errors import BadInput
+from train.neurons._buffers import empty
+from train.neurons._kernels import SEGMENT, W, backward_kernel, forward_kernel
+from train.neurons.neuron import Neuron, check, check_finite
+
+SHARED = 1 << 16  # numbers that are worth a second thread
+
+
+@cache
+def pool(threads: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(threads)
+
+
+os.register_at_fork(after_in_child=pool.cache_clear)  # threads don't survive a fork
+
+
+def on_threads(kernel: Callable[..., Any], x: Tensor, *arguments: Any) -> None:
+    """kernel(first tile, end, x, ...) over all tiles, on as many threads as torch may use; a small x isn't shared out.
+
+    Not numba's own threads: they start for every call, be it for one tile, and their barrier is slow on a busy machine.
+    """
+    batch, width, steps = x.shape
+    tiles = -(-batch * width // W)
+    threads = min(torch.get_num_threads(), tiles, 1 + x.numel() // SHARED)
+    bounds = [tiles * i // threads for i in range(threads + 1)]
+    flat = x.numpy().reshape(-1)
+    others = [pool(threads).submit(kernel, *part, flat, steps, *arguments) for part in pairwise(bounds[1:])]
+    kernel(bounds[0], bounds[1], flat, steps, *arguments)
+    for other in others:
+        other.result()
+
+
+class Scan(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, neuron: Neuron, *parameters: Tensor) -> Tensor:
+        batch, width, steps = x.shape
+        rows = batch * width
+        tiles, segments = -(-rows // W), -(-steps // SEGMENT)
+        arrays = [p.expand(width).contiguous().numpy() for p in parameters]
+        arrays += arrays[:1] * (4 - len(arrays))  # tau stands in for the tau_r and uth that aren't there
+        x = x.contiguous()
+        spikes = empty(x.shape, x.dtype)
+        kept = [x.new_empty(tiles * segments * W) for _ in range(2 if neuron.reset == "refractory" else 1)]
+        last = x.new_empty(tiles * W)
+        kept_arrays = [kept[0].numpy(), kept[-1].numpy()]
+        on_threads(forward_kernel(neuron.kind), x, *arrays, spikes.numpy().reshape(-1), *kept_arrays, last.numpy())
+        check_finite(last)
+        ctx.save_for_backward(x, *parameters, *kept)
+        ctx.neuron, ctx.arrays = neuron, arrays
+        return spikes
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        neuron: Neuron = ctx.neuron
+        x, *rest = ctx.saved_tensors
+        names = list(neuron.parameters)
+        parameters, kept = rest[: len(names)], rest[len(names) :]
+        batch, width, _ = x.shape
+        rows = batch * width
+        grad_x = empty(x.shape, x.dtype)
+        sums = np.zeros((4, -(-rows // W) * W))
+        kernel = backward_kernel(neuron.kind, neuron.surrogate, neuron.gradient == "bptt")
+        on_threads(
+            *(kernel, x, *ctx.arrays, kept[0].numpy(), kept[-1].numpy()),
+            *(grad.contiguous().numpy().reshape(-1), grad_x.numpy().reshape(-1), sums),
+        )
+        of_rows = torch.from_numpy(sums[:, :rows].reshape(4, batch, width).sum(1)).to(x.dtype)
+        return (grad_x, None, *(of_rows[i].sum_to_size(p.shape) for i, p in enumerate(parameters)))
+
+
+def run(x: Tensor, neuron: Neuron) -> Tensor:
+    """Spikes (B, H, L) of ``neuron`` for the input current x (B, H, L) on the CPU; exact."""
+    check(x, neuron)
+    if x.device.type != "cpu":
+        raise BadInput("method scan", f"runs on the CPU, the input is on {x.device}; block runs on any device")
+    return Scan.apply(x, neuron, *neuron.parameters.values())

@@ -1,0 +1,200 @@
+"""SDN: a small convolutional network that guesses the membrane potential for all steps at once (SpikingSSM).
+
+Shen et al., "SpikingSSMs: Learning Long Sequences with Sparse and Parallel Spiking State Space Models", AAAI 2025:
+
+    s[t] = H(q[t] + x[t]/vth - 1),    q[t] = network(x[t-8..t-1]/vth), a guess of tau*u[t-1]/vth
+
+It is not exact: q is a guess, and where q + x is near the threshold the spike may be wrong. Every weight file
+carries its grade, measured against the iterative neuron, and a run warns with the figure where it was bad.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import warnings
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from spikestrip.errors import BadInput, Refused
+from spikestrip.files import existing
+from train.neurons.bptt import Spike
+from train.neurons.neuron import Neuron, check
+from train.neurons.sdn_network import SDN, Folded
+
+__all__ = ["SDN", "Folded", "Surrogate", "SurrogateWarning", "load", "run", "shipped"]
+
+GOOD = 1e-3  # share of wrong steps above which a run warns
+FORMAT = "spikestrip-sdn"
+FIELDS = ("tau", "reset", "predicts", "training", "grade")
+MOMENTS = ("mean", "std", "correlation")
+GRADED = {"input", *MOMENTS, "wrong_steps", "f1"}  # what a run needs of each entry of the grade
+
+# what a truncated, foreign or hostile file raises
+UNREADABLE = (
+    SafetensorError,
+    UnpicklingError,
+    OSError,
+    ValueError,
+    LookupError,
+    TypeError,
+    RuntimeError,
+    AttributeError,
+)
+
+
+class SurrogateWarning(UserWarning):
+    """The surrogate was graded badly on inputs like these; the message says how badly."""
+
+
+@dataclass
+class Surrogate:
+    """A folded network with what it is a surrogate of, and how good it is.
+
+    tau: decay; reset: "hard" or "soft"; predicts: "potential" or "spike" (what it was trained on); training: steps and
+    seed; grade: one dict for each graded input, with the shares of wrong steps and sequences and the spikes' F1.
+    """
+
+    network: Folded
+    tau: float
+    reset: str
+    predicts: str
+    training: dict[str, int]
+    grade: list[dict[str, Any]]
+
+    def __post_init__(self) -> None:
+        self.network.requires_grad_(False)
+
+    @property
+    def header(self) -> dict[str, Any]:
+        """All but the weights, as JSON has it."""
+        values = {name: getattr(self, name) for name in FIELDS}
+        return {"format": FORMAT, "version": 1, **values}
+
+    def expected(self, z: Tensor) -> tuple[float, dict[str, Any]]:
+        """The share of wrong steps to expect on z = x/vth (N, L), and the graded input that most of them come from.
+
+        Each of up to 64 rows counts as the graded input that is most like it in mean, std and correlation.
+        """
+        rows = moments(z[:: max(1, len(z) // 64), :4096])[:, None]
+        graded = torch.tensor([[entry[name] for name in MOMENTS] for entry in self.grade]).to(rows)
+        apart = rows - graded
+        # a shift counts by the spread that it shifts, a spread by its ratio
+        shift = apart[..., 0] / torch.minimum(rows, graded)[..., 1].clamp(min=0.1)
+        spread = (rows[..., 1].clamp(min=0.02) / graded[:, 1].clamp(min=0.02)).log()
+        nearest = (shift**2 + spread**2 + apart[..., 2] ** 2).argmin(1)
+        wrong = torch.tensor([entry["wrong_steps"] for entry in self.grade]).to(rows)
+        shares = torch.zeros_like(wrong).index_add(0, nearest, wrong[nearest]) / len(rows)
+        return float(shares.sum()), self.grade[int(shares.argmax())]
+
+    def save(self, path: Path) -> None:
+        """A torch zip (loads with weights_only=True), or safetensors with a JSON header if the name ends so."""
+        state = {name: value.detach().clone() for name, value in self.network.state_dict().items()}
+        if path.suffix == ".safetensors":
+            save_file(state, path, {"spikestrip": json.dumps(self.header)})
+        else:
+            torch.save({**self.header, "state_dict": state}, path)
+
+
+def load(path: str | os.PathLike[str]) -> Surrogate:
+    """Read what ``Surrogate.save`` wrote. Raises BadInput if it is something else, or holds NaN."""
+    file = existing(path)
+    try:
+        if file.suffix == ".safetensors":
+            with safe_open(file, "pt") as content:
+                header = json.loads((content.metadata() or {})["spikestrip"])
+                header["state_dict"] = {name: content.get_tensor(name) for name in content.keys()}  # noqa: SIM118
+        else:
+            header = torch.load(file, map_location="cpu", weights_only=True)
+        if not isinstance(header, dict):
+            raise TypeError(f"it holds a {type(header).__name__}")
+        if header["format"] != FORMAT or header["version"] != 1:
+            raise ValueError(f"format {header['format']!r}, version {header['version']!r}")
+        network = Folded()
+        network.load_state_dict(header["state_dict"])
+        surrogate = Surrogate(network, *(header[name] for name in FIELDS))
+        if not surrogate.grade or any(GRADED - entry.keys() for entry in surrogate.grade):
+            raise ValueError("it carries no grade")
+    except (
+        SafetensorError,
+        UnpicklingError,
+        OSError,
+        ValueError,
+        LookupError,
+        TypeError,
+        RuntimeError,
+        AttributeError,
+    ) as error:
+        reason = (str(error).splitlines() or [""])[0][:100]
+        raise BadInput(file, f"isn't a surrogate written by train/sdn.py ({type(error).__name__}: {reason})") from error
+    if not all(bool(value.isfinite().all()) for value in network.state_dict().values()):
+        raise BadInput(file, "holds NaN or infinity")
+    return surrogate
+
+
+@cache
+def shipped(reset: str, tau: float) -> Surrogate:
+    """The weights in this package for a reset and a decay. Raises Refused where there are none."""
+    folder = files("train.neurons") / "weights"
+    name = f"sdn_{reset}_{tau:g}.safetensors"
+    if not (folder / name).is_file():
+        there = ", ".join(sorted(f.name for f in folder.iterdir() if f.name.endswith(".safetensors")))
+        raise Refused(
+            "sdn", f"no surrogate for a {reset} reset and tau {tau:g} (shipped: {there}); train one: train/sdn.py"
+        )
+    return load(str(folder / name))
+
+
+def moments(z: Tensor) -> Tensor:
+    """MOMENTS of each row of z (N, L) -> (N, 3); the correlation is that of neighbouring steps."""
+    mean = z.mean(-1, keepdim=True)
+    centred = z - mean
+    variance = centred.square().mean(-1)
+    correlation = (centred[:, 1:] * centred[:, :-1]).sum(-1) / (z.shape[1] * variance)
+    return torch.stack([mean[:, 0], variance.sqrt(), torch.where(variance < 1e-10, 0, correlation)], -1)
+
+
+def run(x: Tensor, neuron: Neuron, surrogate: Surrogate | None = None) -> Tensor:
+    """Spikes (B, H, L), 0 or 1, of the surrogate of ``neuron`` for the input current x (B, H, L).
+
+    ``surrogate``: None takes the shipped one. The gradient is the paper's, whatever ``neuron.gradient`` says: the
+    surrogate gradient of H at q + x/vth - 1, with q a constant (no gradient through the network or through time: the
+    neuron's SLTT gradient). Raises Refused for a reset or decay that the network wasn't trained for; warns with
+    the figure, once for each kind of input, where the grade lets expect more than 1e-3 wrong steps.
+    """
+    check(x, neuron)
+    if neuron.reset not in ("hard", "soft"):
+        raise Refused("sdn", f"has no surrogate for a {neuron.reset} neuron; use scan, block or pmbc")
+    tau = neuron.tau.detach()
+    if neuron.tau.requires_grad or float(tau.min()) != float(tau.max()):
+        raise Refused("sdn", "the network stands for one fixed tau; a learned or per-neuron tau needs scan or block")
+    decay = float(f"{float(tau.min()):.6g}")  # 0.9 in float32 is 0.9
+    surrogate = surrogate or shipped(neuron.reset, decay)
+    if surrogate.reset != neuron.reset or abs(surrogate.tau - decay) > 1e-6:
+        raise Refused(
+            "sdn", f"the surrogate is for {surrogate.reset} reset, tau {surrogate.tau:g}, not {neuron.reset}, {decay:g}"
+        )
+    z = x / (neuron.vth if neuron.vth.dim() == 0 else neuron.vth[:, None])
+    flat = z.detach().reshape(-1, z.shape[-1])
+    if not bool(flat.isfinite().all()):
+        raise BadInput("neuron input", "holds NaN or infinity")
+    network = surrogate.network.to(z)
+    expected, like = surrogate.expected(flat)
+    if expected > GOOD:
+        warnings.warn(
+            f"SDN: inputs like {like['input']}, on which {like['wrong_steps']:.1%} of its steps were wrong "
+            f"(spike F1 {like['f1']:.2f}); scan and block are exact",
+            SurrogateWarning,
+            stacklevel=2,
+        )
+    potential = network.predict(flat).view_as(z) + z
+    return Spike.apply(potential, z.new_ones(()), neuron.surrogate)
