@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from convert.options import rules_options, stated
+from convert.readers.nir.rules import Rules
 from spikestrip.command import main
 from spikestrip.errors import BadInput
 from spikestrip.files import existing
@@ -15,29 +17,48 @@ from spikestrip.program import Program
 @click.command("to-nir")
 @click.argument("source", type=click.Path(path_type=Path))
 @click.option("-o", "--out", type=click.Path(path_type=Path), help="The file to write; default: beside the input.")
-def command(source: Path, out: Path | None) -> None:
-    """Write SOURCE, a checkpoint (.pt, .safetensors) or a NIR file (.nir), as a canonical NIR file."""
+@click.option(
+    "--dialect",
+    type=click.Choice(["canonical", "snntorch", "sinabs"]),
+    default="canonical",
+    show_default=True,
+    help="canonical: every layer exact; or the file from which that stock importer makes the same spikes, if it can.",
+)
+@rules_options
+def command(source: Path, out: Path | None, dialect: str, **rules: str | float | None) -> None:
+    """Write SOURCE, a checkpoint (.pt, .safetensors) or a NIR file (.nir), as a NIR file."""
     from convert.writers.nir import write
 
     existing(source)
     if out is None:
-        out = source.with_suffix(".nir") if source.suffix != ".nir" else source.with_suffix(".canonical.nir")
+        plain = dialect == "canonical" and source.suffix != ".nir"
+        out = source.with_suffix(".nir" if plain else f".{dialect}.nir")
     if out.exists() and out.samefile(source):
         raise BadInput(out, "is the input itself; give another name with -o")
-    write(load_program(source), out)
+    program = load_program(source, stated(rules))
+    write(program, out, dialect)
     click.echo(f"{out}")
+    if dialect == "sinabs":
+        from convert.writers.nir.bounds import spikes_once
+
+        click.echo(f"the same spikes in Sinabs while no input exceeds +-{spikes_once(program):.6g}")
 
 
-def load_program(source: Path) -> Program:
-    """The program in a checkpoint or a NIR file."""
+def load_program(source: Path, rules: Rules | None = None) -> Program:
+    """The program in a checkpoint, or in a NIR file read by ``rules``; remarks on the reading go to stderr."""
     if source.suffix == ".nir":
-        from convert.readers.nir import read
+        from convert.readers.nir import reading
 
-        return read(source)
+        result = reading(source, rules)
+        for remark in result.remarks:
+            click.echo(f"{source}: {remark}", err=True)
+        return result.program
+    if rules is not None:
+        raise BadInput(source, "is no NIR file: rules of integration don't apply to it")
     from convert.strip import strip
     from train.checkpoint import load
 
-    return strip(load(source))
+    return strip(load(source).network)
 
 
 if __name__ == "__main__":

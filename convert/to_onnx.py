@@ -11,7 +11,7 @@ from convert.to_nir import load_program
 from spikestrip.command import main
 from spikestrip.errors import BadInput
 from spikestrip.files import existing
-from spikestrip.inputs import expand, load
+from spikestrip.inputs import expand, read
 
 
 @click.command("to-onnx", context_settings={"show_default": True})
@@ -35,7 +35,7 @@ def command(source: Path, out: Path | None, form: str, dtype: str, functions: bo
         raise BadInput(out, "is the input itself; give another name with -o")
     program = load_program(source)
     if measured_on is not None:
-        x = expand(load(measured_on, program.input_shape), program.input_shape)
+        x = expand(read(measured_on, program.input_shape), program.input_shape)
         for layer, share in cost(program, quantised(program), x).items():
             click.echo(f"int8: {share:.3%} of the spikes of {layer} differ")
     with source.open("rb") as file:

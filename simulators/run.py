@@ -57,9 +57,9 @@ def simulate(
         started = time.perf_counter()
         with np.errstate(all="ignore"):  # an overflow ends in an error that names the layer
             recording = backend.run(program, part, dtype, device, _per_sample(progress, len(part)))
-        seconds += time.perf_counter() - started
-        _check_recording(program, part, recording, backend.name)
-        events = ledger.count(program, part, recording.spikes)
+            seconds += time.perf_counter() - started
+            _check_recording(program, part, recording, backend.name)
+            events = ledger.count(program, part, recording.spikes)
         _compare(events, recording.observed, backend.name)
         recordings.append(recording)
         counts.append(events)
@@ -158,11 +158,11 @@ def command(
     read = reading(model, Rules(**stated) if stated else None)
     for remark in read.remarks:
         click.echo(f"{model}: {remark}", err=True)
-    x = inputs.load(source, read.program.input_shape)
+    x = inputs.read(source, read.program.input_shape)
     backend = backends.load(name)
     with tqdm(total=x.shape[0] * x.shape[1], desc=f"simulate on {name}", unit="step", unit_scale=True) as bar:
-        attrs = {f"rule_{rule}": value for rule, value in stated.items()}
-        result = simulate(read.program, x, backend, dtype, device, bar.update, attrs)
+        remarks = {"remarks": "; ".join(read.remarks)} if read.remarks else {}
+        result = simulate(read.program, x, backend, dtype, device, bar.update, remarks)
     trace.write(output, result)
     click.echo(f"{output}: {len(x)} sequences on {name} in {dtype}, {result.attrs['seconds']:.2f} s")
 

@@ -14,7 +14,7 @@ from spikestrip.operations import Shape
 _EXACT_INTEGERS = 1 << 24  # the last up to which float32 holds every integer
 
 
-def load(path: str | os.PathLike[str], shape: Shape) -> np.ndarray:
+def read(path: str | os.PathLike[str], shape: Shape) -> np.ndarray:
     """Read an input for a program whose input step has ``shape``: see ``check`` for what is taken and returned."""
     file = existing(path)
     try:

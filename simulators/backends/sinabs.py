@@ -2,12 +2,13 @@
 
 What sinabs 3.1 really computes, with norm_input=False, SingleSpike and alpha set to the decay itself:
 
-    v = alpha*v + I;  s = (v - threshold >= 0);  v = v*(s == 0) + 0  (MembraneReset)  or  v - s*threshold  (MembraneSubtract)
+    v = alpha*v + I;  s = (v - threshold >= 0)
+    v = v*(s == 0) + 0  (MembraneReset)   or   v = v - s*threshold  (MembraneSubtract)
 
 Each product and sum is rounded by itself, and v - threshold is negative exactly when v < threshold, so this is the
 LIF of the contract bit for bit, in float32 and in float64. ``gain`` multiplies the current before it enters.
-sinabs has no layer for an SSM, GLU or LayerNorm, no learned synapse beyond torch's own, and no bias in an integrator:
-those run as the operation's own torch step, and ``sinabs_layers`` in the trace says which layers sinabs held.
+sinabs has no layer for an SSM, GLU, LayerNorm or a bare threshold, no synapse beyond torch's own, and no bias in an
+integrator: those run as the operation's own torch step, and ``sinabs_layers`` in the trace names what sinabs held.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from sinabs.activation import MembraneReset, MembraneSubtract, SingleSpike
 
 from simulators.backends import Dtype, Progress, Recording
 from spikestrip import execution
-from spikestrip.operations import LIF, LeakyIntegrator, Operation, RefractoryLIF, Shape, State
+from spikestrip.operations import LIF, LeakyIntegrator, Operation, RefractoryLIF, Shape, State, Threshold
 from spikestrip.program import Layer, Program
 
 
@@ -43,8 +44,8 @@ class SinabsBackend:
                 return "a sinabs LIF has no bias; added to the input beforehand it would round differently"
             if operation.v_reset is not None and operation.v_reset.any():
                 return "v_reset isn't 0, and sinabs's MembraneReset adds its value to silent neurons too"
-        elif operation.spiking:
-            return "sinabs has no such neuron"
+        elif operation.spiking and not isinstance(operation, Threshold):  # which has no state to hold
+            return f"sinabs has no {operation.kind} neuron"
         return None
 
     def run(self, program: Program, x: np.ndarray, dtype: Dtype, device: str, progress: Progress) -> Recording:
@@ -69,7 +70,7 @@ class SinabsBackend:
         return Recording(
             output,
             spikes,
-            observed={name: {"spikes": np.stack(held[name].counted, axis=1)} for name in spikes},
+            observed={name: {"spikes": np.stack(held[name].counted, axis=1)} for name in spikes if name in held},
             attrs={"sinabs": version("sinabs"), "sinabs_layers": ",".join(held)},
         )
 
@@ -83,7 +84,7 @@ class _Held(Operation):
     """
 
     kind: ClassVar[str] = "held by sinabs"
-    neuron: LIF | LeakyIntegrator
+    neuron: Any  # LIF or LeakyIntegrator; once bound its arrays are tensors
     counted: list[np.ndarray] = dataclasses.field(default_factory=list)
     layer: Any = None
 
@@ -110,7 +111,7 @@ class _Held(Operation):
             self.counted.append(torch.count_nonzero(output.flatten(1), dim=1).numpy())
 
 
-def _lif(neuron: LIF) -> sl.LIF:
+def _lif(neuron: Any) -> sl.LIF:
     threshold = neuron.threshold
     if neuron.comparison == "gt":  # above the threshold is at or above the next number
         threshold = torch.nextafter(threshold, torch.full_like(threshold, torch.inf))
@@ -127,7 +128,7 @@ def _lif(neuron: LIF) -> sl.LIF:
     return layer
 
 
-def _leaky_integrator(neuron: LeakyIntegrator) -> sl.ExpLeak:
+def _leaky_integrator(neuron: Any) -> sl.ExpLeak:
     layer = sl.ExpLeak(tau_mem=1.0, train_alphas=True, norm_input=False)
     layer.alpha_mem.data = neuron.decay
     return layer
