@@ -18,6 +18,7 @@ COMMANDS = {
     "to-onnx": ("convert.to_onnx", "Write a checkpoint or a NIR file as ONNX."),
     "reference": ("convert.reference", "Record what a checkpoint's network does."),
     "simulate": ("simulators.run", "Run a NIR file on a simulator."),
+    "check": ("deploy.check", "Run any NIR graph under every platform's rule, and explain what differs."),
     "verify": ("deploy.verify", "Compare two traces spike by spike, and explain each difference."),
     "report": ("deploy.report", "Make a report of a run folder."),
 }

@@ -1,0 +1,1 @@
+"""What comes after the simulators: verdicts on traces, and the report of a run."""

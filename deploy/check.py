@@ -1,0 +1,40 @@
+"""Run a NIR graph under every platform's rule: ``python deploy/check.py any.nir --input x.npy``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from spikestrip.command import main
+
+
+@click.command("check")
+@click.argument("model", type=click.Path(path_type=Path))
+@click.option("--input", "source", type=click.Path(path_type=Path), help="x.npy: (B, T, C); default: random spikes.")
+@click.option("--dt", type=float, help="Seconds of one step; default: 1e-4, and 1 for canonical files.")
+@click.option("--reset", type=click.Choice(["hard", "soft"]), help="For a file that doesn't say it.")
+@click.option("--json", "report", type=click.Path(path_type=Path), help="Write the answer here too.")
+def command(model: Path, source: Path | None, dt: float | None, reset: str | None, report: Path | None) -> int:
+    """Run the NIR graph MODEL under every platform's rule, and say who fires otherwise, where first, and why.
+
+    Exit code 0: all that can run it agree; 1: some differ; 2: the graph or the input can't be used.
+    """
+    from rich.console import Console
+
+    from deploy.checking import check, table
+    from spikestrip.files import writable
+
+    if report is not None:
+        writable(report)
+    console = Console()
+    with Console(stderr=True).status("running the graph under every rule"):
+        result = check(model, source, dt, reset)
+    table.show(result, console)
+    if report is not None:
+        table.write(result, report)
+    return 0 if result.agrees else 1
+
+
+if __name__ == "__main__":
+    main(command)

@@ -1,0 +1,28 @@
+"""Write the report of a run folder: ``python deploy/report.py RUN_DIR -o report.html``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from deploy.reporting import render, summary_table
+from spikestrip.command import main
+
+__all__ = ["command", "render", "summary_table"]
+
+
+@click.command("report")
+@click.argument("run_dir", type=click.Path(path_type=Path))
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="The page; default: RUN_DIR/report.html.")
+def command(run_dir: Path, output: Path | None) -> None:
+    """Write the report of RUN_DIR, a folder as the demo leaves it, as one self-contained HTML page."""
+    from rich.console import Console
+
+    render(run_dir, output or run_dir / "report.html")
+    Console().print(summary_table(run_dir))
+    click.echo(f"{output or run_dir / 'report.html'}")
+
+
+if __name__ == "__main__":
+    main(command)

@@ -1,0 +1,129 @@
+"""A run folder as the demo leaves it, and what one row of the report says about each trace in it."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from simulators import backends
+from spikestrip import trace
+from spikestrip.errors import BadInput
+from spikestrip.trace import Trace
+
+PARALLEL, ITERATIVE = "reference.parallel.h5", "reference.iterative.h5"
+FILES = ("ckpt.pt", "metrics.json", "model.nir", "model.onnx", PARALLEL, ITERATIVE, "labels.npy")
+
+
+@dataclasses.dataclass
+class Row:
+    """One trace of the table. Events are means per sample; None where the folder doesn't say."""
+
+    name: str
+    runs_on: str
+    accuracy: float | None
+    spiking_rate: float
+    differ: int | None
+    causes: dict[str, int]
+    verdict: str
+    synaptic_acs: float | None
+    macs: float | None
+    seconds: float | None
+
+
+class RunFolder:
+    """metrics, labels, traces by row name, verdicts by row name, and what is ``missing``.
+
+    Raises BadInput for a folder that isn't there, holds no trace, or holds a damaged file.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path)
+        if not self.path.is_dir():
+            raise BadInput(self.path, "is no folder")
+        self.missing = [name for name in FILES if not (self.path / name).is_file()]
+        self.metrics: dict[str, Any] = self._json("metrics.json")
+        self.labels = self._labels()
+        self.traces: dict[str, Trace] = {}
+        for name, file in (("parallel", PARALLEL), ("iterative", ITERATIVE)):
+            if file not in self.missing:
+                self.traces[name] = trace.read(self.path / file)
+        for found in sorted(self.path.glob("trace.*.h5")):
+            self.traces[found.name.removeprefix("trace.").removesuffix(".h5")] = trace.read(found)
+        self.missing += [f"trace.{name}.h5" for name in backends.names() if name not in self.traces]
+        if not self.traces:
+            raise BadInput(self.path, "holds no trace: is it a run folder?")
+        self.verdicts = {name: self._json(f"verdict.{name}.json") for name in self.traces if name != "iterative"}
+        self.missing += [f"verdict.{name}.json" for name, verdict in self.verdicts.items() if not verdict]
+
+    @property
+    def cpu_reference(self) -> bool:
+        """True when the network as trained was recorded on a CPU, not on the machine that a paper would use."""
+        return "parallel" in self.traces and str(self.traces["parallel"].attrs.get("device", "")).startswith("cpu")
+
+    @property
+    def reference(self) -> tuple[str, Trace]:
+        """The trace whose layers and events the report shows."""
+        name = "iterative" if "iterative" in self.traces else next(iter(self.traces))
+        return name, self.traces[name]
+
+    def rows(self) -> list[Row]:
+        """One row for each trace, the references first."""
+        return [self._row(name, recorded) for name, recorded in self.traces.items()]
+
+    def _row(self, name: str, recorded: Trace) -> Row:
+        attrs, verdict = recorded.attrs, self.verdicts.get(name)
+        title = f"{name} ({attrs['parallel']})" if name == "parallel" and "parallel" in attrs else name
+        neurons = sum(train.size for train in recorded.spikes.values())
+        seconds = attrs.get("seconds")
+        return Row(
+            name=title,
+            runs_on=f"{attrs.get('device', '?')}, {attrs.get('dtype', '?')}",
+            accuracy=self._accuracy(recorded),
+            spiking_rate=sum(int(train.sum(dtype=np.int64)) for train in recorded.spikes.values()) / max(neurons, 1),
+            differ=verdict.get("differ") if verdict else None,
+            causes=verdict.get("causes", {}) if verdict else {},
+            verdict="reference" if name == "iterative" else (verdict or {}).get("verdict", "missing"),
+            synaptic_acs=_per_sample(recorded, "synaptic_acs"),
+            macs=_per_sample(recorded, "effective_macs", "state_macs"),
+            seconds=float(seconds) if seconds is not None else None,
+        )
+
+    def _accuracy(self, recorded: Trace) -> float | None:
+        if self.labels is None or recorded.output.ndim != 2 or len(self.labels) != len(recorded.output):
+            return None
+        return float((recorded.output.argmax(axis=1) == self.labels).mean())
+
+    def _json(self, name: str) -> dict[str, Any]:
+        file = self.path / name
+        if not file.is_file():
+            return {}
+        try:
+            value = json.loads(file.read_text())
+        except (ValueError, OSError) as error:
+            raise BadInput(file, f"is not readable JSON ({error})") from error
+        if not isinstance(value, dict):
+            raise BadInput(file, "is not a JSON object")
+        return value
+
+    def _labels(self) -> np.ndarray | None:
+        if "labels.npy" in self.missing:
+            return None
+        try:
+            labels = np.load(self.path / "labels.npy", allow_pickle=False)
+        except (ValueError, OSError, EOFError) as error:
+            raise BadInput(self.path / "labels.npy", "is not a whole .npy file of numbers") from error
+        return np.asarray(labels).ravel()
+
+
+def _per_sample(recorded: Trace, *counters: str) -> float | None:
+    if not recorded.events:
+        return None
+    total = sum(
+        int(table[counter].sum()) for table in recorded.events.values() for counter in counters if counter in table
+    )
+    return total / len(recorded.input)

@@ -1,0 +1,77 @@
+"""The causes of a differing spike, and which of them a trace's attributes declare."""
+
+from __future__ import annotations
+
+from spikestrip.errors import BadInput
+from spikestrip.trace import Trace
+
+# In order of gravity: where both sides are wrong about a spike, the graver cause names it.
+CAUSES = (
+    "carried",  # right on both sides, given what each received and fired before
+    "tie",
+    "rounding",
+    "surrogate",
+    "undecided",
+    "quantisation",
+    "saturation",
+    "delay",
+    "samples",
+    "comparison",
+    "reset",
+    "parameter",
+    "unexplained",
+)
+EXPECTED = CAUSES[: CAUSES.index("delay")]
+FAULTS = CAUSES[CAUSES.index("delay") :]
+CODE = {name: code for code, name in enumerate(CAUSES)}
+
+# Half a unit in the last place, relative: what one operation in this dtype can be wrong by.
+UNIT = {"float32": 2.0**-24, "float64": 2.0**-53}
+
+
+class Side:
+    """One of the two traces, and what its attributes declare about it.
+
+    ``form`` "parallel": whole sequences at once, by ``parallel`` (scan, block, sdn, pmbc, ...); else step by step.
+    A parallel sdn may be wrong anywhere (surrogate), a pmbc of a fixed number of ``iterations`` too (undecided), a
+    trace that names in ``quantised_from`` the program that it stands for too (quantisation; saturation where a
+    potential passed ``saturates_at``).
+    """
+
+    def __init__(self, role: str, trace: Trace) -> None:
+        attrs = trace.attrs
+        self.role = role
+        self.trace = trace
+        self.form = str(attrs.get("form", "iterative"))
+        self.parallel = str(attrs.get("parallel", "")) if self.form == "parallel" else ""
+        self.dtype = str(attrs.get("dtype", ""))
+        self.unit = UNIT.get(self.dtype)
+        self.quantised_from = str(attrs.get("quantised_from", ""))
+        limit = attrs.get("saturates_at") if self.quantised_from else None
+        if limit is not None and not isinstance(limit, int | float):
+            raise BadInput(role, f"its saturates_at is {limit!r}, not a number")
+        self.saturates_at = None if limit is None else float(limit)
+        if self.form not in ("iterative", "parallel"):
+            raise BadInput(role, f"its form is {self.form!r}, neither iterative nor parallel")
+
+    @property
+    def program_sha256(self) -> str:
+        """The program that this trace stands for."""
+        sha = self.quantised_from or self.trace.attrs.get("program_sha256")
+        if not sha:
+            raise BadInput(self.role, "doesn't say which program it ran (no program_sha256)")
+        return str(sha)
+
+    @property
+    def declared(self) -> str | None:
+        """The cause that excuses a decision of this side that no rounding explains, or None."""
+        if self.parallel == "sdn":
+            return "surrogate"
+        if self.parallel == "pmbc" and self.trace.attrs.get("iterations"):
+            return "undecided"
+        return "quantisation" if self.quantised_from else None
+
+    def describe(self) -> dict[str, object]:
+        """What the verdict says about this side."""
+        names = ("backend", "device", "dtype", "form", "parallel", "iterations", "quantised_from", "seconds")
+        return {name: self.trace.attrs[name] for name in names if name in self.trace.attrs}

@@ -1,0 +1,153 @@
+"""One side, judged by the program on its own history: which of its decisions contradict it, and why."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+
+from deploy.verification.causes import CODE, Side
+from deploy.verification.layer_faults import explain
+from deploy.verification.replay import ROWS, Replay, Spikes, entering, potentials, replay
+from deploy.verification.rounding import bounds
+from spikestrip.program import Program
+
+REPLAY_UNIT = 2.0**-53  # of the float64 replay itself
+HYPOTHESIS_VALUES = 1 << 20  # values of one layer on which other neurons are tried
+
+
+class Judged:
+    """The replay of one side, and in ``codes`` the cause of each of its ``Decisions`` (0 where it is right).
+
+    asked: layer -> (B, T, N) booleans, the decisions to look at although they may be right.
+    done: the replay of the same spikes, if there is one.
+    ``failures`` has a sentence on each fault, ``notes`` what could not be judged.
+    """
+
+    def __init__(self, side: Side, program: Program, asked: Spikes, done: Replay | None = None) -> None:
+        self.side = side
+        self.program = program
+        self.failures: list[str] = []
+        self.notes: list[str] = []
+        self.operations: dict[str, Any] = {layer.name: layer.operation for layer in program.spiking}
+        self.thresholds = {name: np.ravel(operation.threshold) for name, operation in self.operations.items()}
+        self.replay = done or replay(program, side.trace.input, side.trace.spikes, asked, side.saturates_at)
+        self.decisions = self.replay.decisions
+        self.errors = self._errors()
+        self.codes = {name: self._code(name) for name in self.operations}
+
+    def _errors(self) -> dict[str, np.ndarray | None]:
+        side = self.side
+        if side.unit is None:
+            self.notes.append(f"{side.role}: no rounding bound is known for dtype {side.dtype!r}")
+            return dict.fromkeys(self.program.shapes)
+        errors = bounds(self.program, self.replay.seen, side.unit + REPLAY_UNIT, side.form == "parallel")
+        for name in self.operations:
+            if errors[name] is None:
+                self.notes.append(f"{side.role}, layer {name}: no rounding bound is known on the way to it")
+        return errors
+
+    def bound(self, name: str) -> np.ndarray:
+        """(N,) bound on the rounding of u'; 0 where none is known."""
+        error = self.errors[name]
+        return np.zeros(self.thresholds[name].shape) if error is None else np.ravel(error)
+
+    def margins(self, name: str) -> np.ndarray:
+        """|u' - vth| of each decision."""
+        decisions = self.decisions[name]
+        return np.abs(decisions.potentials - self.thresholds[name][decisions.keys % self.thresholds[name].size])
+
+    def _code(self, name: str) -> np.ndarray:
+        """The cause of every decision that contradicts the program; "unexplained" until a fault is found."""
+        side, decisions, margin = self.side, self.decisions[name], self.margins(name)
+        code = np.full(decisions.keys.shape, CODE[side.declared or "unexplained"])
+        code[decisions.saturated] = CODE["saturation"]
+        code[margin <= self.bound(name)[decisions.keys % self.thresholds[name].size]] = CODE["rounding"]
+        code[margin == 0] = CODE["tie"]
+        code[~decisions.wrong] = 0
+        if side.form == "iterative" and side.declared is None and side.unit is not None:
+            self._exact_ties(name, code)
+        return code
+
+    def _exact_ties(self, name: str, code: np.ndarray) -> None:
+        """A tie that holds in the side's own arithmetic and in a finer one is no matter of rounding: >= decides it.
+
+        Samples are looked at until one such tie is found; one is proof, and the rest take its name.
+        """
+        tied = np.flatnonzero(code == CODE["tie"])
+        steps, size = self.side.trace.spikes[name].shape[1:]
+        keys = self.decisions[name].keys[tied]
+        samples = np.unique(keys // (steps * size))
+        exact = np.zeros(tied.size, bool)
+        double = self.side.dtype == "float64"
+        for start in range(0, samples.size, ROWS):
+            rows = samples[start : start + ROWS]
+            here = np.isin(keys // (steps * size), rows)
+            within = (
+                np.searchsorted(rows, keys[here] // (steps * size)),
+                keys[here] // size % steps,
+                keys[here] % size,
+            )
+            exact[here] = True
+            for dtype in (np.float64, np.longdouble) if double else (np.float32, np.float64):
+                exact[here] &= self._margins(name, rows, dtype)[within] == 0
+            if exact.any():
+                exact[keys // (steps * size) > rows[-1]] = True
+                break
+        code[tied] = np.where(exact, CODE["comparison"], CODE["rounding" if double else "tie"])
+
+    def _margins(self, name: str, rows: np.ndarray, dtype: type) -> np.ndarray:
+        """u' - vth (rows, T, N) of one layer in the arithmetic of ``dtype``."""
+        received, fired = self._received([name], rows, dtype)[name]
+        operation = self.operations[name].bind(lambda array: array.astype(dtype))
+        margins = potentials(operation, received, fired.astype(dtype)) - operation.threshold
+        return margins.reshape(*margins.shape[:2], -1)
+
+    def _received(
+        self, names: Iterable[str], rows: np.ndarray, dtype: type = np.float64
+    ) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+        """Layer -> what entered it and what it fired, (rows, T, *shape) each."""
+        spikes = {layer: train[rows] for layer, train in self.side.trace.spikes.items()}
+        received = entering(self.program, self.side.trace.input[rows], spikes, names, dtype)
+        return {name: (values, spikes[name].reshape(values.shape)) for name, values in received.items()}
+
+    def beyond_rounding(self) -> int:
+        """Contradictions that rounding doesn't explain."""
+        return sum(int(np.count_nonzero(code > CODE["rounding"])) for code in self.codes.values())
+
+    def rename(self, fault: str) -> None:
+        """Give every contradiction that rounding doesn't explain one name."""
+        for code in self.codes.values():
+            code[code > CODE["rounding"]] = CODE[fault]
+
+    def find_faults(self) -> None:
+        """Name the fault of each layer that holds decisions nothing excuses."""
+        guilty = {name: np.flatnonzero(code == CODE["unexplained"]) for name, code in self.codes.items()}
+        guilty = {name: wrong for name, wrong in guilty.items() if wrong.size}
+        for name, code in self.codes.items():
+            ties = int(np.count_nonzero(code == CODE["comparison"]))
+            if ties and name not in guilty:
+                says = "> as the program's" if getattr(self.operations[name], "comparison", "ge") == "gt" else ">="
+                self._fail("comparison", name, ties, f"all exactly at the threshold, where {says} decides otherwise")
+        for names, rows in self._chosen_samples(guilty).items():
+            for name, (received, fired) in self._received(names, rows).items():
+                bound = self.bound(name).reshape(received.shape[2:])
+                fault, sentence = explain(self.operations[name], received, fired, bound)
+                self._fail(fault, name, guilty[name].size, f"{sentence} (tried on {len(rows)} samples)")
+                code = self.codes[name]
+                code[code >= CODE["comparison"]] = CODE[fault]
+
+    def _chosen_samples(self, guilty: Mapping[str, np.ndarray]) -> dict[tuple[str, ...], np.ndarray]:
+        """The layers to explain and the samples to do it on, those with wrong decisions first."""
+        if not guilty:
+            return {}
+        shapes = {name: self.side.trace.spikes[name].shape for name in guilty}
+        samples = [self.decisions[name].keys[wrong] // np.prod(shapes[name][1:]) for name, wrong in guilty.items()]
+        rows = np.unique(np.concatenate(samples))
+        rows = np.concatenate([rows, np.setdiff1d(np.arange(len(self.side.trace.input)), rows)])
+        largest = max(int(np.prod(shape[1:])) for shape in shapes.values())
+        return {tuple(guilty): np.sort(rows[: max(1, HYPOTHESIS_VALUES // largest)])}
+
+    def _fail(self, fault: str, name: str, decisions: int, sentence: str) -> None:
+        self.failures.append(f"{fault}: {self.side.role}, layer {name}: {decisions} decisions; {sentence}")

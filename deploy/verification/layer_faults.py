@@ -1,0 +1,115 @@
+"""Faults of one layer: which other neuron than the program's made these decisions?
+
+Each hypothesis is another neuron fed with what the layer received, clamped to its recorded spikes. It is named when no
+decision contradicts it beyond rounding.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from deploy.verification.replay import potentials
+from spikestrip.operations import LIF, Array, RefractoryLIF, SpikingOperation, State
+
+ENOUGH = 3  # wrong decisions before one changed parameter counts as an explanation of them
+CROWD = 16  # and before one speaks of where they lie
+
+
+def explain(
+    operation: SpikingOperation, entering: np.ndarray, spikes: np.ndarray, bound: np.ndarray
+) -> tuple[str, str]:
+    """The fault (reset, parameter or unexplained) and a sentence on it.
+
+    entering: (B, T, *shape), spikes: the same, 0 or 1, bound: (*shape) on the rounding of u'. Some decision is wrong.
+    """
+    spikes = spikes.astype(entering.dtype)
+    for description, other in _resets(operation):
+        if not _wrong(other, entering, spikes, bound):
+            return "reset", f"every decision follows {description}"
+    u = potentials(operation, entering, spikes)
+    margins = np.abs(u - operation.threshold)  # type: ignore[attr-defined]
+    wrong = (operation.fire(u) != (spikes != 0)) & (margins > bound)
+    if np.count_nonzero(wrong) >= ENOUGH:
+        for scaled in (_threshold(operation, entering, spikes, bound), _decay(operation, entering, spikes, bound)):
+            if scaled:
+                return "parameter", scaled
+    if np.count_nonzero(wrong) >= CROWD and np.mean(margins[wrong] < np.median(margins)) > 0.9:
+        return "parameter", "no single scale explains them, but the wrong decisions crowd at the threshold"
+    return "unexplained", "no other reset, threshold or decay explains the decisions"
+
+
+class _Unreset(LIF):
+    """A neuron that fires and keeps its potential."""
+
+    def reset(self, xp: ModuleType, state: State, potential: Array, spikes: Array) -> State:
+        return {"u": potential}
+
+
+def _resets(operation: SpikingOperation) -> Iterator[tuple[str, SpikingOperation]]:
+    if isinstance(operation, LIF):
+        hard = operation.reset_kind == "hard"
+        yield (
+            f"a {'soft' if hard else 'hard'} reset, where the program says {operation.reset_kind}",
+            dataclasses.replace(operation, reset_kind="soft" if hard else "hard"),
+        )
+        if hard and operation.v_reset is not None:
+            yield "a reset to zero, where the program says v_reset", dataclasses.replace(operation, v_reset=None)
+        yield "no reset at all", _Unreset(**vars(operation))
+    elif isinstance(operation, RefractoryLIF):
+        says = "soft" if operation.soft else "none"
+        yield f"another reset than the program's ({says})", dataclasses.replace(operation, soft=not operation.soft)
+
+
+def _wrong(operation: SpikingOperation, entering: np.ndarray, spikes: np.ndarray, bound: np.ndarray) -> int:
+    """Decisions that contradict ``operation`` beyond rounding."""
+    u = potentials(operation, entering, spikes)
+    beyond = np.abs(u - operation.threshold) > bound  # type: ignore[attr-defined]
+    return int(np.count_nonzero((operation.fire(u) != (spikes != 0)) & beyond))
+
+
+def _threshold(operation: Any, entering: np.ndarray, spikes: np.ndarray, bound: np.ndarray) -> str | None:
+    """Clamped, u' = p + c*q is linear in the scale c of the threshold: each decision bounds c from one side."""
+    first, second = (
+        potentials(dataclasses.replace(operation, threshold=operation.threshold * c), entering, spikes) for c in (1, 2)
+    )
+    q = second - first
+    slope = operation.threshold - q
+    if not (slope > 0).all():
+        return None
+    p = first - q
+    fired = spikes != 0
+    highest = np.min(((p + bound) / slope)[fired], initial=np.inf)
+    lowest = np.max(((p - bound) / slope)[~fired], initial=0.0)
+    scale = (lowest + highest) / 2 if np.isfinite(highest) else lowest * 1.001
+    if lowest > highest or _wrong(
+        dataclasses.replace(operation, threshold=operation.threshold * scale), entering, spikes, bound
+    ):
+        return None
+    return f"every decision follows a threshold scaled by {scale:.6g} (by {lowest:.6g} to {highest:.6g})"
+
+
+def _decay(operation: Any, entering: np.ndarray, spikes: np.ndarray, bound: np.ndarray) -> str | None:
+    """Search the scale of the decay with the fewest wrong decisions, ever finer about the best."""
+
+    def wrong(scale: float) -> int:
+        return _wrong(dataclasses.replace(operation, decay=operation.decay * scale), entering, spikes, bound)
+
+    largest = float(np.abs(getattr(operation, "decay", 0.0)).max())
+    if largest == 0:
+        return None
+    width = max(2.0, 1 / largest) / 2
+    best = width
+    for _ in range(8):
+        scales = np.linspace(max(best - width, 0), best + width, 25)
+        counts = [wrong(scale) for scale in scales]
+        fewest = min(counts)
+        best = float(np.mean([scale for scale, count in zip(scales, counts, strict=True) if count == fewest]))
+        if fewest == 0:
+            return f"every decision follows a decay scaled by {best:.6g}"
+        width /= 8
+    return None

@@ -1,0 +1,74 @@
+"""Whether two traces can be compared at all."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from deploy.verification.causes import Side
+from spikestrip import inputs
+from spikestrip.errors import BadInput
+from spikestrip.program import Program
+from spikestrip.trace import input_sha256
+
+
+def check(reference: Side, trace: Side, program: Program | None) -> None:
+    """Raise BadInput unless both traces are of the same input and program, and of the same layers and shapes."""
+    for side in (reference, trace):
+        _check_side(side)
+    mine, other = trace.trace, reference.trace
+    if input_sha256(mine.input) != input_sha256(other.input):
+        raise BadInput("trace", "was recorded from another input than the reference (input_sha256 differs)")
+    if trace.program_sha256 != reference.program_sha256:
+        raise BadInput(
+            "trace",
+            f"ran another program ({trace.program_sha256[:12]}) than the reference ({reference.program_sha256[:12]})",
+        )
+    if set(mine.spikes) != set(other.spikes):
+        odd = sorted(set(mine.spikes) ^ set(other.spikes))
+        raise BadInput("trace", f"has other spiking layers than the reference: {', '.join(odd)} only on one side")
+    for name, train in mine.spikes.items():
+        if train.shape != other.spikes[name].shape:
+            raise BadInput("trace", f"layer {name} is {train.shape}, in the reference {other.spikes[name].shape}")
+    if mine.output.shape != other.output.shape:
+        raise BadInput("trace", f"output is {mine.output.shape}, in the reference {other.output.shape}")
+    if program is not None:
+        _check_program(trace, program)
+
+
+def _check_side(side: Side) -> None:
+    x, train = side.trace.input, side.trace.spikes
+    if x.ndim < 3 or x.shape[0] < 1 or x.shape[1] < 1:
+        raise BadInput(side.role, f"input has shape {x.shape}, not (B, T, C) of at least one sample and step")
+    if not train:
+        raise BadInput(side.role, "holds no spiking layer")
+    for name, spikes in train.items():
+        if spikes.ndim != 3 or spikes.shape[:2] != x.shape[:2]:
+            raise BadInput(side.role, f"layer {name}: spikes are {spikes.shape}, not ({x.shape[0]}, {x.shape[1]}, N)")
+        if (spikes > 1).any():
+            raise BadInput(side.role, f"layer {name}: spikes are not 0 or 1")
+    if not np.isfinite(side.trace.output).all():
+        raise BadInput(side.role, "output holds NaN or infinity")
+
+
+def _check_program(side: Side, program: Program) -> None:
+    if program.sha256 != side.program_sha256:
+        raise BadInput(
+            "program", f"is another one ({program.sha256[:12]}) than the traces ran ({side.program_sha256[:12]})"
+        )
+    inputs.check(side.trace.input, program.input_shape, "trace, input")
+    for layer in program.spiking:
+        if not hasattr(layer.operation, "threshold"):
+            raise BadInput(
+                "program", f"layer {layer.name} ({layer.operation.kind}) decides otherwise than by a threshold"
+            )
+        size = int(np.prod(program.shapes[layer.name]))
+        train = side.trace.spikes.get(layer.name)
+        if train is None or train.shape[2] != size:
+            raise BadInput("program", f"layer {layer.name} has {size} neurons; the traces don't have them")
+    if len(program.spiking) != len(side.trace.spikes):
+        raise BadInput("program", "lacks spiking layers that the traces have")
+    steps = side.trace.input.shape[:2]
+    shape = program.shapes[program.output]
+    expected = (steps[0], *shape) if program.readout == "mean" else (*steps, *shape)
+    if side.trace.output.shape != expected:
+        raise BadInput("program", f"gives an output of shape {expected}; the traces hold {side.trace.output.shape}")

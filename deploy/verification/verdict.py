@@ -1,0 +1,96 @@
+"""The verdict: what differs, why, where first, and whether that may be."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from typing import Any
+
+import numpy as np
+
+from deploy.verification.causes import CAUSES, CODE, FAULTS
+from spikestrip.files import atomic
+
+
+@dataclasses.dataclass
+class Verdict:
+    """What ``verify`` found. The causes of all layers add up to the number of differing spikes.
+
+    layers: layer -> {"decisions", "spikes", "reference_spikes", "differ", "causes", "first"}
+    first: the earliest difference in order of execution, or None
+    contradictions: side -> cause -> decisions that contradict the program, whether or not the two sides differ there
+    output: {"max_abs", "argmax_differ", "fault": why the outputs can't be right, or None}
+    events: side -> "equal", "absent", "not compared" or what is wrong with the stored ones
+    rounding: the bound that was used: what it is, its size for each side and layer, the furthest decision it excused
+    failures: why the verdict is fail, one sentence each; notes: what else should be known
+    """
+
+    layers: dict[str, dict[str, Any]]
+    first: dict[str, Any] | None
+    contradictions: dict[str, dict[str, int]]
+    output: dict[str, Any]
+    events: dict[str, str]
+    rounding: dict[str, Any]
+    sides: dict[str, dict[str, Any]]
+    failures: list[str]
+    notes: list[str]
+
+    @property
+    def passed(self) -> bool:
+        return not self.failures
+
+    @property
+    def causes(self) -> dict[str, int]:
+        """Cause -> differing spikes, over all layers, gravest last."""
+        sums = {cause: sum(layer["causes"].get(cause, 0) for layer in self.layers.values()) for cause in CAUSES}
+        return {cause: number for cause, number in sums.items() if number}
+
+    @property
+    def differ(self) -> int:
+        return sum(layer["differ"] for layer in self.layers.values())
+
+    def to_dict(self) -> dict[str, Any]:
+        """As in ``verdict.json``."""
+        return {
+            "verdict": "pass" if self.passed else "fail",
+            "differ": self.differ,
+            "causes": self.causes,
+            "faults": [cause for cause in self.causes if cause in FAULTS],
+            **dataclasses.asdict(self),
+        }
+
+    def write(self, path: str | os.PathLike[str]) -> None:
+        """Write ``verdict.json``: whole, or not at all."""
+        with atomic(path) as temporary:
+            temporary.write_text(json.dumps(self.to_dict(), indent=2, allow_nan=False) + "\n")
+
+
+def layer_entry(reference: np.ndarray, trace: np.ndarray, name: str, codes: np.ndarray) -> dict[str, Any]:
+    """A layer's part of the verdict. reference, trace: (B, T, N); codes: of the differences, in flattened order."""
+    sample, step, neuron = np.nonzero(reference != trace)
+    counts = np.bincount(codes, minlength=len(CAUSES))
+    first = None
+    if codes.size:
+        at = np.lexsort((neuron, sample, step))[0]
+        place = tuple(int(index[at]) for index in (sample, step, neuron))
+        first = {
+            "layer": name,
+            **dict(zip(("sample", "step", "neuron"), place, strict=True)),
+            "cause": CAUSES[codes[at]],
+            "spike": int(trace[place]),
+            "reference_spike": int(reference[place]),
+        }
+    return {
+        "decisions": int(trace.size),
+        "spikes": int(np.count_nonzero(trace)),
+        "reference_spikes": int(np.count_nonzero(reference)),
+        "differ": int(codes.size),
+        "causes": {cause: int(counts[code]) for cause, code in CODE.items() if counts[code]},
+        "first": first,
+    }
+
+
+def earliest(layers: dict[str, dict[str, Any]]) -> dict[str, Any] | None:
+    """The first difference of all: by step, then in order of execution."""
+    return min((layer["first"] for layer in layers.values() if layer["first"]), key=lambda f: f["step"], default=None)

@@ -1,0 +1,44 @@
+"""Compare two traces spike for spike: ``python deploy/verify.py reference.h5 trace.h5 --program model.nir``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from deploy.verification import Verdict, table, verify
+from spikestrip.command import main
+from spikestrip.errors import BadInput
+from spikestrip.trace import read
+
+__all__ = ["Verdict", "command", "verify"]
+
+
+@click.command("verify")
+@click.argument("reference", type=click.Path(path_type=Path))
+@click.argument("trace", type=click.Path(path_type=Path))
+@click.option("--program", "model", type=click.Path(path_type=Path), help="model.nir: needed to name causes.")
+@click.option("--json", "report", type=click.Path(path_type=Path), help="Write the verdict here too.")
+def command(reference: Path, trace: Path, model: Path | None, report: Path | None) -> int:
+    """Compare TRACE with REFERENCE spike for spike, and name the cause of every difference.
+
+    Exit code 0: pass; 1: fail; 2: the two can't be compared.
+    """
+    from rich.console import Console
+
+    program = None
+    if report is not None and not report.parent.is_dir():
+        raise BadInput(report, "its folder doesn't exist")
+    if model is not None:
+        from convert.readers.nir import read as read_program
+
+        program = read_program(model)
+    verdict = verify(read(reference), read(trace), program)
+    table.show(verdict, Console())
+    if report is not None:
+        verdict.write(report)
+    return 0 if verdict.passed else 1
+
+
+if __name__ == "__main__":
+    main(command)
