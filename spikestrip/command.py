@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from collections.abc import Sequence
 from typing import NoReturn
 
@@ -16,6 +17,7 @@ def main(command: click.Command, arguments: Sequence[str] | None = None) -> NoRe
 
     0 done, 1 a check failed, 2 bad input (one line on stderr).
     """
+    warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"
     try:
         code = command.main(arguments, standalone_mode=False)
     except click.exceptions.Abort:

@@ -124,7 +124,7 @@ class Program:
         """The state variables of ``layer`` by name."""
         return layer.operation.state_shapes(self.entering_shape(layer))
 
-    @property
+    @cached_property
     def spiking(self) -> tuple[Layer, ...]:
         """The layers that spike, in order."""
         return tuple(layer for layer in self.layers if layer.operation.spiking)
