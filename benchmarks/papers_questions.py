@@ -196,10 +196,11 @@ TABLES: dict[str, Callable[[], Iterable[Row]]] = {
 def command(tables: tuple[str, ...]) -> None:
     """Measure and print the named tables (all without a name) as Markdown."""
     for name in tables or TABLES:
-        rows = list(tqdm(TABLES[name](), desc=name, unit="row"))
-        lines = ["| " + " | ".join(str(cell) for cell in row) + " |" for row in rows]
-        lines.insert(1, "|---" * len(rows[0]) + "|")
-        click.echo(f"\n{name}\n" + "\n".join(lines))
+        click.echo(f"\n{name}")
+        for i, row in enumerate(tqdm(TABLES[name](), desc=name, unit="row")):
+            click.echo("| " + " | ".join(str(cell) for cell in row) + " |")
+            if i == 0:
+                click.echo("|---" * len(row) + "|")
 
 
 if __name__ == "__main__":

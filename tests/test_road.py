@@ -104,7 +104,7 @@ def test_the_report_is_one_page_that_needs_nothing_else(folder):
     go("report", folder, "-o", folder / "report.html")
     page = (folder / "report.html").read_text()
     assert "CPU reference" in page
-    assert "src=\"http" not in page
+    assert 'src="http' not in page
 
 
 def test_bad_input_ends_in_one_line_and_leaves_nothing(folder):

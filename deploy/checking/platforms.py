@@ -10,10 +10,12 @@ import nir
 from convert.readers.nir.importers import IMPORTERS
 from convert.readers.nir.loading import Loaded
 from convert.readers.nir.rules import IMPORTER, Rules
+from convert.readers.nir.structure import STATEFUL
 from deploy.checking.machine import Late, Machine
 
 FLOAT64 = ("lava",)
 NORSE_DT = 1e-3
+Obstacle = tuple[Literal["refused", "unknown"], str]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,7 +43,7 @@ class Platform:
         rules = Rules(dt=row.dt or dt, integrate=f"{IMPORTER}{self.importer}")
         return Machine(rules, "float64" if self.importer in FLOAT64 else "float32", self.late, self.several)
 
-    def obstacle(self, loaded: Loaded, cyclic: str | None) -> tuple[Literal["refused", "unknown"], str] | None:
+    def obstacle(self, loaded: Loaded, cyclic: str | None) -> Obstacle | None:
         """Why there is no answer to this graph here, by node; None where there may be. ``cyclic``: a node in a cycle.
 
         "refused": the platform can't run it; "unknown": what it would do isn't known.
@@ -52,7 +54,7 @@ class Platform:
                 operation = node.metadata["spikestrip_op"]
                 return "refused", f"node {name} is a nested graph ({operation}), which no stock importer holds"
         if self.name == DEFAULTS:
-            return "refused", _not_by_default(leaves)
+            return _not_by_default(leaves)
         if cyclic is not None:
             return (
                 "unknown",
@@ -80,12 +82,14 @@ def _leaves(graph: nir.NIRGraph, path: str = "") -> list[tuple[str, nir.NIRNode]
     return found
 
 
-def _not_by_default(leaves: list[tuple[str, nir.NIRNode]]) -> str:
+def _not_by_default(leaves: list[tuple[str, nir.NIRNode]]) -> Obstacle:
     for name, node in leaves:
         if isinstance(node, nir.Affine):
-            return f"node {name}: the bias of an Affine is dropped, and a randomised one left in its place"
-    name, node = next(leaf for leaf in leaves if not isinstance(leaf[1], nir.Input | nir.Output))
-    return f"node {name}: a {type(node).__name__} and its state are left to a map of yours"
+            return "refused", f"node {name}: the bias of an Affine is dropped, and a randomised one left in its place"
+    for name, node in leaves:
+        if isinstance(node, STATEFUL):
+            return "refused", f"node {name}: a {type(node).__name__} and its state are left to a map of yours"
+    return "unknown", "the graph has no neuron, and what these maps make of the rest isn't modelled here"
 
 
 HINTS = {
@@ -96,7 +100,7 @@ HINTS = {
     "a map of yours": "pass a map of your own",
 }
 DEFAULTS = "nirtorch defaults"
-PAPER = "published traces"
+PAPER = "a trace"
 PLATFORMS = (
     Platform("snntorch", IMPORTERS["snntorch"].version, "snntorch"),
     Platform("norse", IMPORTERS["norse"].version, "norse"),

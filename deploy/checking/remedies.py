@@ -19,6 +19,7 @@ from spikestrip.program import INPUT, Program
 HOPELESS = {
     "reset": "no file can say another reset to it: take a platform that resets as you mean",
     "v_reset": "no file can say v_reset to it: take a platform that has it",
+    "one gain": "multiply the weights into each neuron by its R*dt/tau and write R as tau/dt (not tried)",
     "several spikes": "keep u below twice the threshold by smaller inputs",
     "float32": "rounding alone: decisions this close to the threshold need float64",
 }
@@ -28,8 +29,6 @@ def words(platform: Platform, reference: Rules, changes: Sequence[Change]) -> st
     """What ``mended`` does about ``changes``, in words."""
     keys = {change.key for change in changes}
     machine = platform.machine(reference)
-    if platform.dt is not None:
-        return f"give the importer dt={reference.dt:g}"
     said = []
     if "integration" in keys:
         said.append(f"write tau as -{machine.rules.dt:g}/ln(1 - {reference.dt:g}/tau)")
@@ -48,10 +47,10 @@ def words(platform: Platform, reference: Rules, changes: Sequence[Change]) -> st
     return "; ".join(said)
 
 
-def hopeless(changes: Sequence[Change]) -> str:
-    """Why no file mends ``changes``, where that is known."""
-    reasons = [HOPELESS[change.key] for change in changes if change.key in HOPELESS]
-    return "; ".join(reasons) or "no change of the file was found that mends it"
+def hopeless(causes: Sequence[Sequence[str]], left: Sequence[Change]) -> str:
+    """Why no file was found: what can't be mended of the causes, and of the resets that are ``left`` to differ."""
+    keys = {key for chosen in causes for key in chosen} | {one.key for one in left if one.key in ("reset", "v_reset")}
+    return "; ".join(text for key, text in HOPELESS.items() if key in keys) or "no change of the file was found"
 
 
 def mending(platform: Platform, reference: Rules) -> Edit:
@@ -103,9 +102,7 @@ def undelayed(platform: Platform, program: Program, reference: Fired, run: Fired
 
 
 def mended(platform: Platform, reference: Rules) -> Machine:
-    """The platform, given the mended file; where dt is an argument of its importer, the file is left as it is."""
-    if platform.dt is not None:
-        return dataclasses.replace(platform, dt=None).machine(reference)
+    """The platform, given the mended file."""
     machine = platform.machine(reference)
     return dataclasses.replace(machine, edits=(mending(platform, reference),))
 

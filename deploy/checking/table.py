@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from deploy.checking import Report, Row
+from deploy.checking.report import Report, Row
 from spikestrip.files import atomic
 
 COLORS = ("green", "yellow", "magenta", "cyan", "blue", "bright_red", "bright_yellow", "bright_magenta")
@@ -27,12 +27,13 @@ def show(report: Report, console: Console) -> None:
     rule = f"forward Euler at dt {head['dt']:g} s, fires above the threshold, reset {head['reset']}, float64"
     console.print(f"reference, NIR as written: {rule}: {head['spikes']:,} spikes = answer A", highlight=False)
     wide = console.width >= WIDE
-    console.print(_platforms(report.rows, wide))
-    if not wide:
-        for row in report.rows:
-            if row.cause:
-                do = f" -> {_remedy(row)}" if row.remedy else ""
-                console.print(Text.assemble(_mark(row), " ", (row.name, "bold"), f": {row.cause}{do}"))
+    groups = _groups(report.rows)
+    console.print(_platforms(groups, wide))
+    for rows in groups if not wide else ():
+        if rows[0].cause:
+            do = f" -> {_remedy(rows[0])}" if rows[0].remedy else ""
+            names = ", ".join(row.name for row in rows)
+            console.print(Text.assemble(_mark(rows[0]), " ", (names, "bold"), f": {rows[0].cause}{do}"))
     console.print(_alone(report.alone))
     for note in report.notes:
         console.print(f"note: {note}", markup=False, highlight=False, style="dim")
@@ -47,25 +48,34 @@ def write(report: Report, path: Path) -> None:
         file.write_text(json.dumps(whole | {"notes": report.notes}, indent=1) + "\n")
 
 
-def _platforms(rows: list[Row], wide: bool) -> Table:
-    """Answers together; the words stand in the table where it is ``wide``."""
+def _groups(rows: list[Row]) -> list[list[Row]]:
+    """Rows that say the same, together."""
+    groups: dict[tuple[str, str, str, str], list[Row]] = {}
+    for row in rows:
+        groups.setdefault((row.answer, row.status, row.cause, _remedy(row)), []).append(row)
+    return list(groups.values())
+
+
+def _platforms(groups: list[list[Row]], wide: bool) -> Table:
+    """One answer after the other; the words stand in the table where it is ``wide``."""
     table = Table(box=ROUNDED, padding=(0, 1), header_style="bold")
     table.add_column("")
     table.add_column("platform", no_wrap=True)
-    table.add_column("rule of")
+    if wide:
+        table.add_column("rule of", no_wrap=True)
     for column in ("spikes", "differ"):
         table.add_column(column, justify="right", no_wrap=True)
     table.add_column("first at", min_width=8)
     if wide:
         table.add_column("what sets it apart", ratio=4)
         table.add_column("what to do", ratio=3)
-    for before, row in zip([None, *rows], rows, strict=False):
-        if before is not None and row.answer != before.answer:
-            table.add_section()
-        color = _color(row)
+    for rows in groups:
+        row, color = rows[0], _color(rows[0])
+        names = Text("\n".join(one.name for one in rows), color)
+        sources = Text("\n".join(map(_source, rows)), "dim")
         seen = ["", "", ""] if not row.answer else [f"{row.spikes:,}", _differ(row), _first(row)]
         words = [Text(row.cause, "" if row.answer else color), Text(_remedy(row))] if wide else []
-        table.add_row(_mark(row), Text(row.name, color), _source(row), *seen, *words)
+        table.add_row(_mark(row), names, *([sources] if wide else []), *seen, *words, end_section=True)
     return table
 
 
@@ -92,8 +102,8 @@ def _alone(rows: list[Row]) -> Table:
     return table
 
 
-def _source(row: Row) -> Text:
-    return Text(f"{row.source}{', ' + row.arithmetic if row.arithmetic and row.answer else ''}", "dim")
+def _source(row: Row) -> str:
+    return f"{row.source}, {row.arithmetic}" if row.answer else row.source
 
 
 def _differ(row: Row) -> str:
@@ -109,7 +119,7 @@ def _first(row: Row) -> str:
 
 
 def _remedy(row: Row) -> str:
-    tried = f" (tried: {row.tested:,} differ then)" if row.tested == 0 else ""
+    tried = "" if row.tested is None else f" (tried: {row.tested:,} differ then)"
     return f"{row.remedy}{tried}"
 
 
