@@ -51,6 +51,7 @@ def reference(network: Network, x: np.ndarray, form: Form, dtype: str, device: s
     place of scan where there is no CPU); iterative: its stripped program.
     """
     import copy
+    import time
 
     import array_api_compat.torch as xp
     import numpy as np
@@ -67,13 +68,14 @@ def reference(network: Network, x: np.ndarray, form: Form, dtype: str, device: s
         raise BadInput("--device cuda", "this machine has no CUDA device that torch can use")
     program = strip(network)
     kind = getattr(torch, dtype)
-    outputs, trains, events = [], [], []
+    outputs, trains, events, seconds = [], [], [], 0.0
     with torch.inference_mode(), tqdm(total=len(x), desc=f"{form} reference", unit="seq", disable=None) as bar:
         network = copy.deepcopy(network).to(device=device, dtype=kind)
         if network.config.parallel == "scan":
             network.set_parallel(default_method(device, rows=BATCH * network.config.d_model))
         for start in range(0, len(x), BATCH):
             chunk = x[start : start + BATCH]
+            began = time.perf_counter()
             if form == "parallel":
                 given = torch.from_numpy(chunk).to(device, torch.long if network.config.tokens else kind)
                 logits, fired = network(given)
@@ -90,12 +92,13 @@ def reference(network: Network, x: np.ndarray, form: Form, dtype: str, device: s
                     lambda _: None,
                 )
                 outputs.append(program.finish(stream))
+            seconds += time.perf_counter() - began
             trains.append(spikes)
             events.append(ledger.count(program, expand(chunk, program.input_shape), spikes))
             bar.update(len(chunk))
     attrs: dict[str, str | int | float | bool] = {
         "backend": "reference", "form": form, "dtype": dtype, "device": _device_name(device), "seed": 0,
-        "program_sha256": program.sha256, "torch": str(torch.__version__),
+        "seconds": seconds, "program_sha256": program.sha256, "torch": str(torch.__version__),
     }  # fmt: skip
     if form == "parallel":
         attrs["parallel"] = network.config.parallel
