@@ -1,0 +1,34 @@
+"""The options that say how a graph of others is to be run; the same in every command that reads one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from convert.readers.nir.rules import IMPORTER, METHODS, Rules
+
+OPTIONS = (
+    click.option(
+        "--dt", type=float, help="Seconds of one step; this and the next three for graphs that we did not write."
+    ),
+    click.option(
+        "--integrate", metavar="RULE", help=f"{', '.join(METHODS)}, or {IMPORTER}NAME (docs/nir-operations.md)."
+    ),
+    click.option("--compare", type=click.Choice(["ge", "gt"]), help="Fire at the threshold, or only above it."),
+    click.option("--reset", type=click.Choice(["hard", "soft"]), help="Reset to a value, or by subtraction."),
+)
+
+
+def rules_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add --dt, --integrate, --compare and --reset to a command; ``stated`` makes rules of them."""
+    for option in reversed(OPTIONS):
+        command = option(command)
+    return command
+
+
+def stated(options: dict[str, Any]) -> Rules | None:
+    """The rules that were asked for, or None where none was. Raises BadInput for a value that is none."""
+    given = {name: value for name, value in options.items() if value is not None}
+    return Rules(**given) if given else None

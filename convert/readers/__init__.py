@@ -1,0 +1,1 @@
+"""Readers: files of others, and our own, as programs."""

@@ -1,0 +1,159 @@
+"""Our own files: each operation from its metadata, then every standard node held against what we would have written."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import nir
+import numpy as np
+
+from convert import cycles
+from convert.writers.nir import OUTPUT, edges, nodes
+from convert.writers.nir.nodes import VERSION
+from spikestrip.errors import BadInput
+from spikestrip.operations import LIF, OPERATIONS, Affine, Operation, Scale
+from spikestrip.program import INPUT, Layer, Program
+
+RELATIVE = 1e-12
+"""How far a standard node's numbers may be from the exact ones beside them: some roundings of float64."""
+
+
+def program(found: nir.NIRGraph) -> Program:
+    """The program of a canonical graph. Raises BadInput(node, reason) when it is newer, edited or not whole."""
+    metadata = found.metadata
+    _check_version("graph", metadata)
+    try:
+        rows, order, readout = bool(metadata["rows"]), str(metadata["order"]).split(), str(metadata["readout"])
+    except KeyError as error:
+        raise BadInput("graph", f"metadata lacks {error}") from error
+    if (metadata.get("dt"), metadata.get("integrate")) != (1.0, "euler"):
+        raise BadInput("graph", "is marked canonical, but not for forward Euler at dt = 1: the file was edited")
+    operations = {name: _operation(name, _node(found, name), rows) for name in order}
+    guards = {name for name, node in found.nodes.items() if node.metadata.get("spikestrip_op") == "guard"}
+    for name in found.nodes:
+        if name not in operations and name not in guards | {INPUT, OUTPUT}:
+            raise BadInput(name, "is not in the file's own list of layers: the graph was edited")
+    stateful = {name: _is_stateful(node) for name, node in found.nodes.items()}
+    delayed, _ = cycles.delayed_edges(stateful, found.edges)
+    layers = [
+        Layer(
+            name,
+            operation,
+            tuple(a for a, b in found.edges if b == name and (a, b) not in delayed),
+            tuple(a for a, b in found.edges if b == name and (a, b) in delayed),
+        )
+        for name, operation in operations.items()
+    ]
+    last = _single(found, OUTPUT)
+    output = _single(found, last) if last in guards else last
+    shape = tuple(int(size) for size in _node(found, INPUT).input_type["input"])
+    built = Program(shape[1:] if rows else shape, tuple(layers), output, readout)  # type: ignore[arg-type]
+    names = []
+    for name, node in nodes(built):  # one at a time: bodies are larger than what they say
+        _agree(name, node, _node(found, name))
+        names.append(name)
+    if set(names) != set(found.nodes) or set(edges(built, names[-2])) != set(found.edges):
+        raise BadInput("graph", "nodes or edges are not those of its layers: the file was edited")
+    return built
+
+
+def _node(found: nir.NIRGraph, name: str) -> nir.NIRNode:
+    if name not in found.nodes:
+        raise BadInput(name, "is missing")
+    return found.nodes[name]
+
+
+def _single(found: nir.NIRGraph, name: str) -> str:
+    sources = [a for a, b in found.edges if b == name]
+    if len(sources) != 1:
+        raise BadInput(name, f"is fed by {len(sources)} nodes, not one")
+    return sources[0]
+
+
+def _is_stateful(node: nir.NIRNode) -> bool:
+    if isinstance(node, nir.NIRGraph):
+        return any(_is_stateful(child) for child in node.nodes.values())
+    return isinstance(node, nir.LI | nir.LIF | nir.I | nir.IF | nir.CubaLI | nir.CubaLIF)
+
+
+def _check_version(name: str, metadata: dict[str, Any]) -> None:
+    version = metadata.get("spikestrip_version")
+    if not isinstance(version, int) or version < 1:
+        raise BadInput(name, f"spikestrip_version is {version!r}, not a number from 1")
+    if version > VERSION:
+        raise BadInput(name, f"is of spikestrip_version {version}; this reads up to {VERSION}")
+
+
+def _operation(name: str, node: nir.NIRNode, rows: bool) -> Operation:
+    metadata = node.metadata
+    if "spikestrip_op" not in metadata:
+        return _synapse(name, node, rows)
+    _check_version(name, metadata)
+    op = metadata["spikestrip_op"]
+    kind: type[Operation] | None = LIF if op == "lif_soft" else OPERATIONS.get(str(op))
+    if kind is None:
+        raise BadInput(name, f"unknown spikestrip_op {op!r}")
+    known = {field.name: str(field.type) for field in dataclasses.fields(kind)}
+    values = {key: value for key, value in metadata.items() if key not in ("spikestrip_op", "spikestrip_version")}
+    for key, value in values.items():
+        if key not in known:
+            raise BadInput(name, f"{op} has no parameter {key!r}")
+        real = isinstance(value, np.ndarray) and value.dtype.kind in "biuf"
+        if not (real if "ndarray" in known[key] else isinstance(value, str | int | float)):
+            raise BadInput(name, f"{op} needs {key} to be {known[key]}")
+    try:
+        return kind(**values)
+    except TypeError as error:
+        raise BadInput(name, f"{op} lacks a parameter ({error})") from error
+    except BadInput as error:
+        raise BadInput(name, f"{op}: {error.reason}") from error
+
+
+def _synapse(name: str, node: nir.NIRNode, rows: bool) -> Operation:
+    """Affine, Linear and Scale need no metadata: they hold their arrays exactly."""
+
+    def lower(array: np.ndarray) -> np.ndarray:
+        if rows and array.shape[:1] != (1,):
+            raise BadInput(name, f"has an array of shape {array.shape}, which does not begin with a row")
+        return array[0] if rows else array
+
+    if isinstance(node, nir.Affine | nir.Linear):
+        weight = lower(node.weight)
+        bias = lower(node.bias) if isinstance(node, nir.Affine) else None
+        # the rows of a stream share one matrix; _agree sees to it that they do
+        return Affine(weight[(0,) * (weight.ndim - 2)], None if bias is None else bias[(0,) * (bias.ndim - 1)])
+    if isinstance(node, nir.Scale):
+        return Scale(lower(node.scale))
+    raise BadInput(name, f"is a {type(node).__name__} without spikestrip_op in a canonical file")
+
+
+def _agree(where: str, expected: Any, found: Any) -> None:
+    """Raise BadInput at the first place where a standard node differs from what we would write, beyond rounding."""
+    name, _, field = where.partition(".")
+    said = f" in {field}" if field else ""
+    if isinstance(expected, nir.NIRGraph) and isinstance(found, nir.NIRGraph):
+        if set(expected.nodes) != set(found.nodes) or set(expected.edges) != set(found.edges):
+            raise BadInput(name, f"nodes or edges{said} are not those of its operation: the file was edited")
+        for key, node in expected.nodes.items():
+            _agree(f"{where}.{key}", node, found.nodes[key])
+    elif type(expected) is not type(found):
+        raise BadInput(name, f"a {type(found).__name__} stands{said} where {type(expected).__name__} should")
+    else:
+        for key in (entry.name for entry in dataclasses.fields(expected) if entry.name != "metadata"):
+            ours, theirs = getattr(expected, key), getattr(found, key)
+            if key in ("input_type", "output_type"):
+                if not isinstance(expected, nir.Input | nir.Output):
+                    continue
+                ours, theirs = next(iter(ours.values())), next(iter(theirs.values()))
+            if not _close(ours, theirs):
+                raise BadInput(
+                    name, f"{key} of the standard node{said} does not agree with its metadata: the file was edited"
+                )
+
+
+def _close(ours: Any, theirs: Any) -> bool:
+    if isinstance(ours, str) or isinstance(theirs, str) or ours is None or theirs is None:
+        return bool(ours is theirs or ours == theirs)
+    ours, theirs = np.asarray(ours), np.asarray(theirs)
+    return ours.shape == theirs.shape and np.allclose(ours, theirs, rtol=RELATIVE, atol=0, equal_nan=True)

@@ -1,0 +1,239 @@
+"""Canonical NIR files: stock nir.read takes them, their standard nodes alone reproduce every spike, and back is the
+identity."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import nir
+import nir_interpreter
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from programs import dyadic, gaussian, grid, network, recurrent, runs
+
+from convert.readers.nir import Rules, read, reading
+from convert.writers.nir import graph, write
+from simulators.backends.numpy import NumpyBackend
+from spikestrip.errors import BadInput, Refused
+from spikestrip.operations import GLU, LIF, S4D, Affine, Join, LayerNorm, LeakyIntegrator, RefractoryLIF, Scale
+from spikestrip.program import Layer, Program, chain
+
+
+def spikes_of(program: Program, x: np.ndarray) -> dict[str, np.ndarray]:
+    return NumpyBackend().run(program, x, "float64", "cpu", lambda done: None).spikes
+
+
+def assert_same_spikes(program: Program, found: nir.NIRGraph, x: np.ndarray) -> int:
+    """Compare each sample of x (B, T, C) with the interpreter; returns the number of spikes."""
+    ours = spikes_of(program, x)
+    for sample in range(x.shape[0]):
+        theirs = nir_interpreter.run(found, x[sample][:, None])
+        for name, train in ours.items():
+            np.testing.assert_array_equal(theirs[name].reshape(train[sample].shape), train[sample], err_msg=name)
+    return sum(int(train.sum()) for train in ours.values())
+
+
+@pytest.mark.parametrize("neuron", ["hard", "soft", "refractory"])
+@pytest.mark.parametrize("blocks", [1, 3])
+def test_standard_nodes_alone_reproduce_every_spike(tmp_path: Path, neuron: str, blocks: int) -> None:
+    rng = np.random.default_rng(blocks)
+    program = network(rng, hidden=9, modes=5, blocks=blocks, neuron=neuron)
+    write(program, tmp_path / "model.nir")
+    found = nir.read(tmp_path / "model.nir")
+    assert assert_same_spikes(program, found, gaussian(rng, program, 2, 80)) > 50
+
+
+def test_mean_readout_accumulates_in_an_integrator(tmp_path: Path) -> None:
+    rng = np.random.default_rng(5)
+    program = network(rng, blocks=1)
+    write(program, tmp_path / "model.nir")
+    found = nir.read(tmp_path / "model.nir")
+    x = gaussian(rng, program, 1, 40)
+    assert isinstance(found.nodes[program.output], nir.I)
+    assert found.metadata["readout"] == "mean"
+    ours = NumpyBackend().run(program, x, "float64", "cpu", lambda done: None).output
+    np.testing.assert_allclose(nir_interpreter.run(found, x[0][:, None])["output"][:, 0], ours[0], rtol=1e-12)
+
+
+def test_recurrent_network_with_gain_bias_and_reset_value(tmp_path: Path) -> None:
+    rng = np.random.default_rng(3)
+    program = recurrent(rng)
+    write(program, tmp_path / "model.nir")
+    found = nir.read(tmp_path / "model.nir")
+    assert assert_same_spikes(program, found, gaussian(rng, program, 2, 120)) > 100
+    assert read(tmp_path / "model.nir").sha256 == program.sha256
+
+
+@pytest.mark.parametrize("reset_kind", ["hard", "soft"])
+def test_recurrence_around_a_nested_neuron(tmp_path: Path, reset_kind: str) -> None:
+    rng = np.random.default_rng(8)
+    neuron = LIF(rng.uniform(0.2, 0.8, 5), rng.uniform(0.5, 1, 5), gain=rng.uniform(0.5, 2, 5), bias=np.full(5, 0.1),
+                 reset_kind=reset_kind)  # fmt: skip
+    feedback = Affine(rng.normal(0, 0.5, (5, 5)).astype(np.float32))
+    program = Program(
+        (5,),
+        (Layer("n0_spike", neuron, ("input",), ("n1_back",)), Layer("n1_back", feedback, ("n0_spike",))),
+        "n0_spike",
+    )
+    write(program, tmp_path / "model.nir")
+    found = nir.read(tmp_path / "model.nir")
+    assert assert_same_spikes(program, found, gaussian(rng, program, 2, 100)) > 50
+    assert read(tmp_path / "model.nir").sha256 == program.sha256
+
+
+@pytest.mark.parametrize("reset_kind", ["hard", "soft"])
+@pytest.mark.parametrize("decay", [0.5, 1.0])
+def test_ties_fire(tmp_path: Path, reset_kind: str, decay: float) -> None:
+    neuron = LIF(np.full(3, decay), np.array([0.5, 1.0, 1.5]), reset_kind=reset_kind)
+    program = chain((3,), [("n0_spike", neuron)])
+    write(program, tmp_path / "model.nir")
+    x = np.random.default_rng(0).integers(-1, 4, (2, 60, 3)) / 4
+    x[:, 0] = neuron.threshold  # the first potential of every neuron ties
+    assert spikes_of(program, x)["n0_spike"][:, 0].all()
+    assert_same_spikes(program, nir.read(tmp_path / "model.nir"), x)
+
+
+@pytest.mark.parametrize("mix", ["linear", "glu"])
+def test_what_has_no_body_gives_nan_at_the_output(tmp_path: Path, mix: str) -> None:
+    rng = np.random.default_rng(2)
+    program = network(rng, mix=mix, norm="layer" if mix == "linear" else None)
+    write(program, tmp_path / "model.nir")
+    found = nir.read(tmp_path / "model.nir")
+    answer = nir_interpreter.run(found, gaussian(rng, program, 1, 10)[0][:, None])["output"]
+    assert np.isnan(answer).all()
+    guard = [name for name, node in found.nodes.items() if node.metadata.get("spikestrip_op") == "guard"]
+    assert [(a, b) for a, b in found.edges if b == "output"] == [(guard[0], "output")]
+
+
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(run=runs())
+def test_there_and_back_is_the_identity(tmp_path: Path, run: tuple[Program, np.ndarray]) -> None:
+    program, _ = run
+    write(program, tmp_path / "model.nir")
+    nir.read(tmp_path / "model.nir")
+    assert read(tmp_path / "model.nir").sha256 == program.sha256
+
+
+@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(run=runs(mix="linear", norm=None))
+def test_spikes_of_any_network_without_poison(tmp_path: Path, run: tuple[Program, np.ndarray]) -> None:
+    program, x = run
+    write(program, tmp_path / "model.nir")
+    assert_same_spikes(program, nir.read(tmp_path / "model.nir"), x)
+
+
+@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(seed=st.integers(0, 2**32 - 1), neuron=st.sampled_from(["hard", "soft", "refractory"]))
+def test_ties_of_dyadic_networks(tmp_path: Path, seed: int, neuron: str) -> None:
+    rng = np.random.default_rng(seed)
+    program = dyadic(rng, neuron=neuron, readout="sequence")
+    for layer in program.layers:  # 1/(1 + 0.5) is no binary number: a tie needs decays that are
+        if isinstance(layer.operation, S4D):
+            layer.operation.a_re = abs(layer.operation.a_re)
+    write(program, tmp_path / "model.nir")
+    assert_same_spikes(program, nir.read(tmp_path / "model.nir"), grid(rng, program, 2))
+
+
+def test_every_operation_and_option_comes_back(tmp_path: Path) -> None:
+    rng = np.random.default_rng(1)
+    ones = np.ones(4)
+    program = Program(
+        (4,),
+        (
+            Layer("n00", Affine(rng.normal(size=(4, 4)).astype(np.float32)), ("input",)),
+            Layer("n01", LIF(ones, ones, v_reset=-ones, comparison="gt"), ("n00",)),
+            Layer("n02", Scale(rng.normal(size=4)), ("n01",)),
+            Layer("n03", Join(), ("n00", "n02")),
+            Layer("n04", RefractoryLIF(ones / 2, ones, ones / 4, ones / 8, soft=False), ("n03",)),
+            Layer("n05", LeakyIntegrator(ones / 3, ones / 7, ones / 9), ("n04",)),
+            Layer("n06", LayerNorm(ones.astype(np.float32), ones.astype(np.float32), 1e-3), ("n05",)),
+            Layer("n07", GLU(), ("n06",)),
+            Layer("n08", LIF(ones[:2] / 2, ones[:2], reset_kind="soft", bias=ones[:2]), ("n07",)),
+        ),
+        "n08",
+    )
+    write(program, tmp_path / "model.nir")
+    again = read(tmp_path / "model.nir")
+    assert again.sha256 == program.sha256
+    write(again, tmp_path / "again.nir")
+    assert read(tmp_path / "again.nir").sha256 == program.sha256
+
+
+@pytest.mark.parametrize("neuron", ["hard", "soft", "refractory"])
+def test_our_own_bodies_read_as_a_graph_of_others(tmp_path: Path, neuron: str) -> None:
+    """Without any metadata, the nested cycles of S4D, soft reset and refractoriness run from their standard nodes."""
+    rng = np.random.default_rng(9)
+    program = network(rng, neuron=neuron, readout="sequence")
+    found = graph(program)
+    nested = [node for node in found.nodes.values() if isinstance(node, nir.NIRGraph)]
+    for node in [found, *found.nodes.values(), *(inner for outer in nested for inner in outer.nodes.values())]:
+        node.metadata = {}
+    nir.write(tmp_path / "bare.nir", found)
+    result = reading(tmp_path / "bare.nir", Rules(dt=1.0))
+    assert not any("ambiguous" in remark for remark in result.remarks)
+    x = gaussian(rng, program, 2, 50)
+    ours, theirs = (
+        NumpyBackend().run(each, steps, "float64", "cpu", lambda done: None).output
+        for each, steps in ((program, x), (result.program, x[:, :, None]))
+    )
+    np.testing.assert_allclose(theirs[:, :, 0], ours, rtol=1e-9, atol=1e-9)
+
+
+def test_file_survives_stock_nir(tmp_path: Path) -> None:
+    """Read and written again by nir itself, the file still is the same program, to the last array."""
+    program = network(np.random.default_rng(4), neuron="soft", mix="glu")
+    write(program, tmp_path / "model.nir")
+    nir.write(tmp_path / "stock.nir", nir.read(tmp_path / "model.nir"))
+    assert read(tmp_path / "stock.nir").sha256 == program.sha256
+    nir.write(tmp_path / "direct.nir", graph(program))
+    assert read(tmp_path / "direct.nir").sha256 == program.sha256
+
+
+def test_single_precision_parameters_get_exact_bodies(tmp_path: Path) -> None:
+    """A decay of float32 0.9 is not 0.9, and 1/(1 - decay) must not be rounded to float32 on the way."""
+    decay = np.full(2, 0.9, np.float32)
+    program = chain((2,), [("n0_spike", LIF(decay, np.full(2, 0.7, np.float32)))])
+    write(program, tmp_path / "model.nir")
+    node = nir.read(tmp_path / "model.nir").nodes["n0_spike"]
+    np.testing.assert_allclose(1 - 1 / node.tau[0], decay.astype(np.float64), rtol=1e-14)
+    assert node.v_threshold.dtype == np.float64
+    assert read(tmp_path / "model.nir").sha256 == program.sha256
+
+
+def test_keys_sort_in_the_order_of_execution(tmp_path: Path) -> None:
+    drawn = graph(network(np.random.default_rng(4), neuron="refractory", blocks=2))
+    for inner in [drawn, *(node for node in drawn.nodes.values() if isinstance(node, nir.NIRGraph))]:
+        names = sorted(inner.nodes)
+        assert (names[0], names[-1]) == ("input", "output")
+        forward = [(a, b) for a, b in inner.edges if a < b]
+        assert {b for _, b in forward} == set(names[1:])
+
+
+@pytest.mark.parametrize(
+    ("layers", "reason"),
+    [
+        ([Layer("n0", LIF(np.array([0.5, 1.0]), np.ones(2)), ("input",))], "mixes"),
+        ([Layer("n0", LIF(np.ones(2), np.ones(2), bias=np.ones(2)), ("input",))], "bias"),
+        ([Layer("output", LIF(np.zeros(2), np.ones(2)), ("input",))], "name"),
+        ([Layer("n0", Join(), ("input", "input"))], "twice"),
+        ([Layer("n0", Join(), ("input",), ("input",))], "twice"),
+        ([Layer("a", Join(), ("input",)), Layer("n0", Join(), ("input",))], "read by nothing"),
+        ([Layer("a", Join(), ("input",), ("a",)), Layer("n0", Join(), ("a",))], "delay"),
+        (
+            [Layer("a", Join(), ("input",), ("n0",)), Layer("n0", LIF(np.zeros(2), np.ones(2)), ("a",))],
+            "delay",
+        ),
+    ],
+)
+def test_what_nir_cannot_say_is_refused_and_nothing_written(tmp_path: Path, layers: list[Layer], reason: str) -> None:
+    name = layers[-1].name
+    with pytest.raises(Refused, match=reason):
+        write(Program((2,), tuple(layers), name), tmp_path / "model.nir")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_folder_as_output(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match="folder"):
+        write(network(np.random.default_rng(0)), tmp_path)
