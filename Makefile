@@ -1,6 +1,8 @@
 # make demo: the whole road on real digits.  make test: lint, types, tests.  Both set the environment up first.
 PYTHON ?= python3
 BIN := .venv/bin
+# two processes of one thread each: small tensors lose more than they gain by threads
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 .PHONY: setup demo test test-all bench lint clean
 
@@ -8,10 +10,10 @@ demo: setup
 	$(BIN)/spikestrip demo --out runs/demo
 
 test: lint
-	$(BIN)/python -m pytest -m "not slow"
+	$(PYTEST) -m "not slow"
 
 test-all: lint
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
 bench: setup
 	mkdir -p runs

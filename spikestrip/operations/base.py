@@ -104,7 +104,7 @@ def tree_sum(xp: ModuleType, x: Array) -> Array:
     size = x.shape[1]
     half = 1 << max(size - 1, 0).bit_length()
     if half != size:
-        padding = xp.zeros((x.shape[0], half - size, *x.shape[2:]), dtype=x.dtype)
+        padding = xp.zeros((x.shape[0], half - size, *x.shape[2:]), dtype=x.dtype, device=x.device)
         x = xp.concat([x, padding], axis=1)
     while half > 1:
         half //= 2
