@@ -137,11 +137,19 @@ def _run_and_verify(checkpoint: Checkpoint, program: Program, held_out: Split, o
         with tqdm(total=x.shape[0] * x.shape[1], desc=name, unit="step", unit_scale=True, disable=None) as bar:
             pairs[name] = (iterative, simulate(program, x, backends.load(name), "float64", "cpu", bar.update))
         trace.write(out / f"trace.{name}.h5", pairs[name][1])
+        console.print(f"{name}: {SAMPLES} sequences in {pairs[name][1].attrs['seconds']:.1f} s")
     console.rule("4  verify")
     verdicts = {}
     for name, (expected, seen) in pairs.items():
         verdicts[name] = verify(expected, seen, program)
-        (out / f"verdict.{name}.json").write_text(json.dumps(verdicts[name].to_dict(), indent=1))
+        verdicts[name].write(out / f"verdict.{name}.json")
+        console.print(f"{name}: {verdicts[name].differ:,} spikes differ, {'pass' if verdicts[name].passed else 'fail'}")
+    decisions = sum(train.size for train in iterative.spikes.values())
+    wrong = verdicts["parallel"].causes.get("surrogate", 0)
+    console.print(
+        f"the surrogate decided {wrong:,} of {decisions:,} neuron-steps wrongly ({wrong / decisions:.2%}); "
+        f"{verdicts['parallel'].differ / decisions:.2%} differ in all"
+    )
     return verdicts
 
 
