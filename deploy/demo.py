@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from train.checkpoint import Checkpoint
     from train.tasks import Split
 
-SCHEDULE = (("scan", 6), ("sdn", 2))  # the exact scan, then the surrogate as the paper has it
+SCHEDULE = (("scan", 4), ("sdn", 2))  # the exact scan, then the surrogate as the paper has it
 WIDTH, MODES, LAYERS = 64, 32, 2
 TARGET_RATE = 0.12
 SAMPLES = 64  # held-out sequences that every backend runs

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from types import ModuleType
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from spikestrip.errors import BadInput
 from spikestrip.operations import Array, SpikingOperation, State
@@ -19,21 +20,28 @@ class Stepper:
     ``convert`` turns a numpy array into one of ``xp``, in the dtype and on the device of the run.
     ``replay`` (layer name -> recorded spikes of this step, (B, *shape)) takes the place of what a layer fires:
     its reset follows the record, so that every decision is judged on the record's own history.
+    ``only``: the names of the layers to run, of which what they read is the rest's record or the input.
     """
 
     def __init__(
-        self, program: Program, batch: int, xp: ModuleType = np, convert: Callable[[np.ndarray], Array] | None = None
+        self,
+        program: Program,
+        batch: int,
+        xp: ModuleType = np,
+        convert: Callable[[np.ndarray], Array] | None = None,
+        only: Collection[str] | None = None,
     ) -> None:
         if convert is None:
             convert = _float64
         self.program = program
         self.xp = xp
-        self._bound = [(layer, layer.operation.bind(convert)) for layer in program.layers]
+        layers = [layer for layer in program.layers if only is None or layer.name in only]
+        self._bound = [(layer, layer.operation.bind(convert)) for layer in layers]
         self.state: dict[str, State] = {
             layer.name: {
                 name: convert(np.zeros((batch, *shape))) for name, shape in program.state_shapes(layer).items()
             }
-            for layer in program.layers
+            for layer in layers
         }
         self._previous: dict[str, Array] = {
             source: convert(np.zeros((batch, *program.shapes[source]))) for source in program.delayed_sources
@@ -41,7 +49,7 @@ class Stepper:
 
     def step(self, x: Array, replay: Mapping[str, Array] | None = None) -> dict[str, Array]:
         """Input (B, *input_shape) of one step -> the output of every layer by name."""
-        streams: dict[str, Array] = {INPUT: x}
+        streams: dict[str, Array] = {INPUT: x, **(replay or {})}
         self.entering: dict[str, Array] = {}
         self.potentials: dict[str, Array] = {}
         for layer, operation in self._bound:
@@ -57,7 +65,7 @@ class Stepper:
                 state, output = operation.step(self.xp, state, entering)
             self.state[layer.name] = state
             streams[layer.name] = output
-        self._previous = {source: streams[source] for source in self._previous}
+        self._previous = {source: streams[source] for source in self._previous if source in streams}
         return streams
 
     def _gather(self, layer: Layer, streams: Mapping[str, Array]) -> Array:
@@ -97,12 +105,13 @@ def run(
         for layer in program.spiking
     }
     output: list[np.ndarray] = []
-    for t in range(steps):
-        streams = stepper.step(inputs[:, t])
-        for name, train in spikes.items():
-            train[:, t] = to_numpy(streams[name]).reshape(batch, -1)
-        output.append(to_numpy(streams[program.output]))
-        progress(1)
+    with threadpool_limits(1):  # a step is small: a second thread costs more than it gives
+        for t in range(steps):
+            streams = stepper.step(inputs[:, t])
+            for name, train in spikes.items():
+                train[:, t] = to_numpy(streams[name]).reshape(batch, -1)
+            output.append(to_numpy(streams[program.output]))
+            progress(1)
     stepper.check_finite()
     return np.stack(output, axis=1), spikes
 

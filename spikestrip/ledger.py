@@ -13,11 +13,16 @@ from spikestrip.program import Layer, Program
 Events = dict[str, dict[str, np.ndarray]]
 
 
-def count_step(program: Program, layer: Layer, entering: np.ndarray, output: np.ndarray) -> dict[str, np.ndarray | int]:
-    """Every counter of one step of ``layer``, given what entered it and what it sent, each (B, *shape)."""
+def count_step(
+    program: Program, layer: Layer, entering: np.ndarray, output: np.ndarray | None
+) -> dict[str, np.ndarray | int]:
+    """Every counter of one step of ``layer``, given what entered it and what it sent, each (B, *shape).
+
+    Where the operation's ``counts_values`` is false only the shape of ``entering`` matters. ``output`` is for spikes.
+    """
     counted: dict[str, np.ndarray | int] = dict.fromkeys(COUNTERS, 0)
     counted |= layer.operation.count(entering, program.is_binary(layer))
-    if layer.operation.spiking:
+    if layer.operation.spiking and output is not None:
         counted["spikes"] = np.count_nonzero(output.reshape(output.shape[0], -1), axis=1)
     return counted
 
@@ -45,14 +50,29 @@ def count(program: Program, x: np.ndarray, spikes: Mapping[str, np.ndarray]) -> 
     events: Events = {
         layer.name: {counter: np.zeros((batch, steps), np.int64) for counter in COUNTERS} for layer in program.layers
     }
-    stepper = Stepper(program, batch)
+    stepper = Stepper(program, batch, only=_needed(program))
+    unread = {layer.name: np.zeros((batch, *program.entering_shape(layer))) for layer in program.layers}
     for t in range(steps):
         replay = {
             name: train[:, t].reshape(batch, *program.shapes[name]).astype(np.float64) for name, train in spikes.items()
         }
         streams = stepper.step(x[:, t].astype(np.float64), replay)
         for layer in program.layers:
-            step = count_step(program, layer, stepper.entering[layer.name], streams[layer.name])
-            for counter, value in step.items():
+            entering = stepper.entering.get(layer.name, unread[layer.name])
+            for counter, value in count_step(program, layer, entering, streams.get(layer.name)).items():
                 events[layer.name][counter][:, t] = value
     return events
+
+
+def _needed(program: Program) -> set[str]:
+    """The layers to replay: those whose counts depend on what enters, and the graded layers that it comes from."""
+    layers = {layer.name: layer for layer in program.layers}
+    needed: set[str] = set()
+    waiting = [name for name, layer in layers.items() if layer.operation.counts_values]
+    while waiting:
+        layer = layers[waiting.pop()]
+        if layer.name not in needed:
+            needed.add(layer.name)
+            sources = (source for source in (*layer.inputs, *layer.delayed) if source in layers)
+            waiting += [source for source in sources if not layers[source].operation.spiking]
+    return needed

@@ -32,6 +32,8 @@ class Operation:
     """The name in NIR metadata, in tables and in error messages."""
     spiking: ClassVar[bool] = False
     """True when the output is 0 or 1 in every step."""
+    counts_values: ClassVar[bool] = True
+    """False when ``count`` needs nothing of its input but the shape, so that the ledger need not compute it."""
 
     def arrays(self) -> dict[str, np.ndarray]:
         """The parameters that are arrays, by field name."""

@@ -42,6 +42,7 @@ class LayerNorm(Operation):
     """
 
     kind: ClassVar[str] = "layer_norm"
+    counts_values: ClassVar[bool] = False
     weight: np.ndarray
     bias: np.ndarray
     eps: float = 1e-5

@@ -65,6 +65,7 @@ class Join(Operation):
     """y[t] = the sum of all edges that enter: where streams meet (a residual connection)."""
 
     kind: ClassVar[str] = "join"
+    counts_values: ClassVar[bool] = False
 
     def output_shape(self, shape: Shape) -> Shape:
         return shape

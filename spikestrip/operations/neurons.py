@@ -32,6 +32,7 @@ class LIF(SpikingOperation):
     """
 
     kind: ClassVar[str] = "lif"
+    counts_values: ClassVar[bool] = False
     decay: np.ndarray
     threshold: np.ndarray
     v_reset: np.ndarray | None = None
@@ -81,6 +82,7 @@ class RefractoryLIF(SpikingOperation):
     """
 
     kind: ClassVar[str] = "lif_refractory"
+    counts_values: ClassVar[bool] = False
     decay: np.ndarray
     threshold: np.ndarray
     decay_r: np.ndarray
@@ -122,6 +124,7 @@ class LeakyIntegrator(Operation):
     """
 
     kind: ClassVar[str] = "li"
+    counts_values: ClassVar[bool] = False
     decay: np.ndarray
     gain: np.ndarray | None = None
     bias: np.ndarray | None = None

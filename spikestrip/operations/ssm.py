@@ -23,6 +23,7 @@ class S4D(Operation):
     """
 
     kind: ClassVar[str] = "s4d"
+    counts_values: ClassVar[bool] = False
     a_re: np.ndarray
     a_im: np.ndarray
     b_re: np.ndarray
