@@ -16,7 +16,7 @@ import numpy as np
 from numba import njit
 from numba.extending import register_jitable
 
-from train.neurons._lanes import BLOCK, W, load, load_tile, store, store_tile, where
+from train.neurons._lanes import BLOCK, W, load, load_tile, store, store_tile, stream_tile, where
 from train.neurons.surrogate import SURROGATES
 
 SEGMENT = 256  # steps between two kept states, a multiple of BLOCK
@@ -45,10 +45,13 @@ def read(array, starts, t, n, scratch, to):  # type: ignore[no-untyped-def]
 
 
 @register_jitable
-def write(array, starts, t, n, scratch, source):  # type: ignore[no-untyped-def]
+def write(array, starts, t, n, scratch, source, streaming):  # type: ignore[no-untyped-def]
     """Transpose scratch[source:] back into steps t .. t+n of a tile's rows."""
     if n == BLOCK:
-        store_tile(array, starts, t, scratch, source)
+        if streaming:
+            stream_tile(array, starts, t, scratch, source)
+        else:
+            store_tile(array, starts, t, scratch, source)
     else:
         for k in range(n):
             for r in range(W):
@@ -74,7 +77,7 @@ def reset(v, s, vth, hard, soft):  # type: ignore[no-untyped-def]
 
 
 @cache
-def forward_kernel(kind: str) -> Callable[..., Any]:
+def forward_kernel(kind: str, streaming: bool) -> Callable[..., Any]:
     hard, soft, refractory = kind == "hard", kind != "refractory_only", kind.startswith("refractory")
     digest = DIGEST
 
@@ -106,14 +109,14 @@ def forward_kernel(kind: str) -> Callable[..., Any]:
                     if refractory:
                         r = tau_r * r + s
                     store(scratch, k, s)
-                write(spikes, starts, t, n, scratch, 0)
+                write(spikes, starts, t, n, scratch, 0, streaming)
             store(last, tile * W, u)
 
     return compiled(forward)
 
 
 @cache
-def backward_kernel(kind: str, surrogate_name: str, through_time: bool) -> Callable[..., Any]:
+def backward_kernel(kind: str, surrogate_name: str, through_time: bool, streaming: bool) -> Callable[..., Any]:
     hard, soft, refractory = kind == "hard", kind != "refractory_only", kind.startswith("refractory")
     surrogate = register_jitable(SURROGATES[surrogate_name])
     digest = DIGEST
@@ -181,7 +184,7 @@ def backward_kernel(kind: str, surrogate_name: str, through_time: bool) -> Calla
                             grad_r = carried - grad_v * uth
                         grad_u = tau * grad_v
                         store(scratch, j * W, grad_v)
-                    write(grad_x, starts, t, n, scratch, 0)
+                    write(grad_x, starts, t, n, scratch, 0, streaming)
                 for p, total in enumerate((sum_tau, sum_vth, sum_tau_r, sum_uth)):
                     store(scratch, 0, total)
                     for lane in range(W):

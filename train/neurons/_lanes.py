@@ -21,6 +21,7 @@ intrinsic: Any = numba.extending.intrinsic  # its own annotation counts the typi
 
 W = 16  # rows in a tile
 BLOCK = 16  # steps in a transposed block
+LINE = 64  # bytes of a cache line
 
 
 class Lanes(types.Type):
@@ -120,9 +121,13 @@ def load_vector(builder: ir.IRBuilder, address: ir.Value, kind: ir.VectorType) -
     return loaded
 
 
-def store_vector(builder: ir.IRBuilder, value: ir.Value, address: ir.Value) -> None:
+def store_vector(builder: ir.IRBuilder, value: ir.Value, address: ir.Value, streaming: bool = False) -> None:
+    """``streaming``: past the caches, to an address that is a multiple of LINE bytes."""
     stored = builder.store(value, builder.bitcast(address, value.type.as_pointer()))
     stored.align = 4 if isinstance(value.type.element, ir.FloatType) else 8
+    if streaming:
+        stored.align = LINE
+        stored.set_metadata("nontemporal", builder.module.add_metadata([ir.IntType(32)(1)]))
 
 
 @intrinsic
@@ -191,27 +196,34 @@ def load_tile(
     return types.void(array, starts, types.intp, scratch, types.intp), codegen
 
 
-@intrinsic
-def store_tile(
-    _typing: Any,
-    array: types.Array,
-    starts: types.Array,
-    at: types.Integer,
-    scratch: types.Array,
-    source: types.Integer,
-) -> Any:
-    """array[starts[r] + at + k] = scratch[source + k*W + r] for W rows r and BLOCK steps k."""
+def tile_store(streaming: bool) -> Any:
+    @intrinsic
+    def store_tile(
+        _typing: Any,
+        array: types.Array,
+        starts: types.Array,
+        at: types.Integer,
+        scratch: types.Array,
+        source: types.Integer,
+    ) -> Any:
+        """array[starts[r] + at + k] = scratch[source + k*W + r] for W rows r and BLOCK steps k."""
 
-    def codegen(context: Any, builder: ir.IRBuilder, signature: Any, args: Any) -> ir.Value:
-        kind = vector(array.dtype, BLOCK)
-        for group in range(0, W, BLOCK):
-            columns = []
-            for k in range(BLOCK):
-                place = builder.add(args[4], ir.IntType(64)(k * W + group))
-                columns.append(load_vector(builder, pointer(context, builder, scratch, args[3], place), kind))
-            for row, values in enumerate(transposed(builder, columns)):
-                address = row_address(context, builder, signature.args, args[0], args[1], group + row, args[2])
-                store_vector(builder, values, address)
-        return context.get_dummy_value()
+        def codegen(context: Any, builder: ir.IRBuilder, signature: Any, args: Any) -> ir.Value:
+            kind = vector(array.dtype, BLOCK)
+            for group in range(0, W, BLOCK):
+                columns = []
+                for k in range(BLOCK):
+                    place = builder.add(args[4], ir.IntType(64)(k * W + group))
+                    columns.append(load_vector(builder, pointer(context, builder, scratch, args[3], place), kind))
+                for row, values in enumerate(transposed(builder, columns)):
+                    address = row_address(context, builder, signature.args, args[0], args[1], group + row, args[2])
+                    store_vector(builder, values, address, streaming)
+            return context.get_dummy_value()
 
-    return types.void(array, starts, types.intp, scratch, types.intp), codegen
+        return types.void(array, starts, types.intp, scratch, types.intp), codegen
+
+    return store_tile
+
+
+store_tile = tile_store(streaming=False)
+stream_tile = tile_store(streaming=True)  # needs rows that start at multiples of LINE bytes

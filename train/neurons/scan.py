@@ -24,9 +24,11 @@ from torch.autograd.function import once_differentiable
 from spikestrip.errors import BadInput
 from train.neurons._buffers import empty
 from train.neurons._kernels import SEGMENT, W, backward_kernel, forward_kernel
+from train.neurons._lanes import LINE
 from train.neurons.neuron import Neuron, check, check_finite
 
 SHARED = 1 << 16  # numbers that are worth a second thread
+STREAMED = 1 << 25  # bytes of a result that no cache will hold: written past the caches, a line is not read first
 
 
 @cache
@@ -53,6 +55,12 @@ def on_threads(kernel: Callable[..., Any], x: Tensor, *arguments: Any) -> None:
         other.result()
 
 
+def streams(result: Tensor) -> bool:
+    """Whether to write ``result`` (B, H, L) past the caches: it is large, and its rows are whole cache lines."""
+    row = result.shape[-1] * result.element_size()
+    return result.nbytes >= STREAMED and result.data_ptr() % LINE == 0 and row % LINE == 0
+
+
 class Scan(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, neuron: Neuron, *parameters: Tensor) -> Tensor:
@@ -66,7 +74,8 @@ class Scan(torch.autograd.Function):
         kept = [x.new_empty(tiles * segments * W) for _ in range(2 if neuron.reset == "refractory" else 1)]
         last = x.new_empty(tiles * W)
         kept_arrays = [kept[0].numpy(), kept[-1].numpy()]
-        on_threads(forward_kernel(neuron.kind), x, *arrays, spikes.numpy().reshape(-1), *kept_arrays, last.numpy())
+        kernel = forward_kernel(neuron.kind, streams(spikes))
+        on_threads(kernel, x, *arrays, spikes.numpy().reshape(-1), *kept_arrays, last.numpy())
         check_finite(last)
         ctx.save_for_backward(x, *parameters, *kept)
         ctx.neuron, ctx.arrays = neuron, arrays
@@ -83,7 +92,7 @@ class Scan(torch.autograd.Function):
         rows = batch * width
         grad_x = empty(x.shape, x.dtype)
         sums = np.zeros((4, -(-rows // W) * W))
-        kernel = backward_kernel(neuron.kind, neuron.surrogate, neuron.gradient == "bptt")
+        kernel = backward_kernel(neuron.kind, neuron.surrogate, neuron.gradient == "bptt", streams(grad_x))
         on_threads(
             *(kernel, x, *ctx.arrays, kept[0].numpy(), kept[-1].numpy()),
             *(grad.contiguous().numpy().reshape(-1), grad_x.numpy().reshape(-1), sums),
