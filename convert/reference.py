@@ -61,6 +61,7 @@ def reference(network: Network, x: np.ndarray, form: Form, dtype: str, device: s
     from convert.strip import strip
     from spikestrip import execution, ledger
     from spikestrip.inputs import expand
+    from spikestrip.program import at_sample
     from spikestrip.trace import Trace
     from train.neurons.methods import default_method
 
@@ -78,13 +79,13 @@ def reference(network: Network, x: np.ndarray, form: Form, dtype: str, device: s
             began = time.perf_counter()
             if form == "parallel":
                 given = torch.from_numpy(chunk).to(device, torch.long if network.config.tokens else kind)
-                logits, fired = network(given)
+                logits, fired = network(given, first_sample=start)
                 outputs.append(logits.cpu().numpy())
                 recorded = [train.transpose(1, 2).to(torch.uint8).cpu().numpy() for train in fired]
                 spikes = dict(zip((layer.name for layer in program.spiking), recorded, strict=True))
             else:
                 stream, spikes = execution.run(
-                    program,
+                    at_sample(program, start),
                     expand(chunk, program.input_shape),
                     xp,
                     lambda array: torch.as_tensor(array).to(device=device, dtype=kind),
@@ -97,7 +98,7 @@ def reference(network: Network, x: np.ndarray, form: Form, dtype: str, device: s
             events.append(ledger.count(program, expand(chunk, program.input_shape), spikes))
             bar.update(len(chunk))
     attrs: dict[str, str | int | float | bool] = {
-        "backend": "reference", "form": form, "dtype": dtype, "device": _device_name(device), "seed": 0,
+        "backend": "reference", "form": form, "dtype": dtype, "device": _device_name(device), "seed": program.seed,
         "seconds": seconds, "program_sha256": program.sha256, "torch": str(torch.__version__),
     }  # fmt: skip
     if form == "parallel":

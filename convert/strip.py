@@ -6,10 +6,13 @@ import numpy as np
 from torch import Tensor, nn
 
 from spikestrip.operations import (
+    GELU,
     GLU,
     LIF,
     S4D,
     Affine,
+    Bernoulli,
+    Clamp,
     Join,
     LayerNorm,
     LeakyIntegrator,
@@ -19,6 +22,8 @@ from spikestrip.operations import (
 )
 from spikestrip.program import INPUT, Layer, Program
 from train.networks import Block, Network, SpikingNeuron
+from train.neurons.bernoulli import SpikeSampler
+from train.pspikessm import ProbabilisticBlock
 
 
 def strip(network: Network) -> Program:
@@ -31,7 +36,10 @@ def strip(network: Network) -> Program:
     chain = _Chain(config.layers)
     chain.add("encoder", _affine(network.encoder))
     for index, block in enumerate(network.blocks):
-        _strip_block(chain, f"block{index}", block)
+        if isinstance(block, ProbabilisticBlock):
+            _strip_probabilistic(chain, f"block{index}", block)
+        else:
+            _strip_block(chain, f"block{index}", block)
     chain.add("head", _affine(network.head))
     if config.readout == "mean":
         chain.add("readout", LeakyIntegrator(np.ones(config.d_output)))
@@ -58,11 +66,7 @@ def _strip_block(chain: _Chain, name: str, block: Block) -> None:
     entering = chain.last
     norm = block.norm
     if block.config.prenorm:
-        if isinstance(norm, nn.BatchNorm1d):
-            gain, shift = _folded(norm)
-            chain.add(f"{name}_norm", Affine(np.diag(gain), shift))
-        elif isinstance(norm, nn.LayerNorm):
-            chain.add(f"{name}_norm", _layer_norm(norm))
+        _add_norm(chain, f"{name}_norm", norm)
     chain.add(f"{name}_ssm", _ssm(block))
     chain.add(f"{name}_spike", _neuron(block.neuron))
     mix = _affine(block.mix)
@@ -90,13 +94,37 @@ def _strip_block(chain: _Chain, name: str, block: Block) -> None:
         chain.add(f"{name}_norm", _layer_norm(norm))
 
 
+def _strip_probabilistic(chain: _Chain, name: str, block: ProbabilisticBlock) -> None:
+    entering, seed = chain.last, block.config.seed
+    chain.add(f"{name}_sample", _sampler(block.sample, seed))
+    chain.add(f"{name}_ssm", _ssm(block))
+    chain.add(f"{name}_spike", _sampler(block.fire, seed))
+    chain.add(f"{name}_mix", _affine(block.mixer.linear))
+    activation: Operation = {nn.GELU: GELU(), nn.ReLU: Clamp(0.0), nn.GLU: GLU()}[type(block.mixer.activation)]
+    mixed = chain.add(f"{name}_{activation.kind}", activation)
+    chain.add(f"{name}_join", Join(), entering, mixed)
+    _add_norm(chain, f"{name}_norm", block.fuse.norm)
+
+
+def _add_norm(chain: _Chain, name: str, norm: nn.Module) -> None:
+    if isinstance(norm, nn.BatchNorm1d):
+        gain, shift = _folded(norm)
+        chain.add(name, Affine(np.diag(gain), shift))
+    elif isinstance(norm, nn.LayerNorm):
+        chain.add(name, _layer_norm(norm))
+
+
 def _affine(linear: nn.Linear) -> Affine:
     return Affine(_float32(linear.weight), _float32(linear.bias))
 
 
-def _ssm(block: Block) -> S4D:
+def _ssm(block: Block | ProbabilisticBlock) -> S4D:
     discrete = block.ssm.discretise()
     return S4D(**{**discrete._asdict(), "d": discrete.d.astype(np.float32)})
+
+
+def _sampler(module: SpikeSampler, seed: int) -> Bernoulli:
+    return Bernoulli(_float32(module.a), _float32(module.b), seed, module.layer)
 
 
 def _neuron(module: SpikingNeuron) -> LIF | RefractoryLIF:

@@ -20,7 +20,7 @@ from spikestrip import __version__, inputs, ledger, trace
 from spikestrip.command import main
 from spikestrip.errors import BadInput, SimulatorFault
 from spikestrip.files import writable
-from spikestrip.program import Program
+from spikestrip.program import Program, at_sample
 from spikestrip.trace import Trace
 
 _CHUNK_BYTES = 256 << 20
@@ -56,7 +56,9 @@ def simulate(
         part = inputs.expand(x[samples], shape)
         started = time.perf_counter()
         with np.errstate(all="ignore"):  # an overflow ends in an error that names the layer
-            recording = backend.run(program, part, dtype, device, _per_sample(progress, len(part)))
+            recording = backend.run(
+                at_sample(program, samples.start), part, dtype, device, _per_sample(progress, len(part))
+            )
             seconds += time.perf_counter() - started
             _check_recording(program, part, recording, backend.name)
             events = ledger.count(program, part, recording.spikes)
@@ -72,7 +74,7 @@ def simulate(
             "dtype": dtype,
             "device": device,
             "program_sha256": program.sha256,
-            "seed": 0,
+            "seed": program.seed,
             "form": "iterative",
             "seconds": round(seconds, 6),
             "versions": _versions(),

@@ -13,7 +13,7 @@ from typing import Literal
 import numpy as np
 
 from spikestrip.errors import BadInput
-from spikestrip.operations import Operation, Shape
+from spikestrip.operations import Bernoulli, Operation, Shape
 
 INPUT = "input"
 Readout = Literal["sequence", "mean"]
@@ -153,6 +153,11 @@ class Program:
                 digest.update(np.ascontiguousarray(array, array.dtype.newbyteorder("<")).tobytes())
         return digest.hexdigest()
 
+    @property
+    def seed(self) -> int:
+        """The seed of the random spikes; 0 when nothing is drawn."""
+        return next((layer.operation.seed for layer in self.layers if isinstance(layer.operation, Bernoulli)), 0)
+
     def finish(self, stream: np.ndarray) -> np.ndarray:
         """The network's answer from its output stream (B, T, ...): (B, ...) by mean-pool, or the stream itself."""
         return stream[:, -1] / stream.shape[1] if self.readout == "mean" else stream
@@ -164,6 +169,25 @@ def chain(input_shape: Shape, layers: Iterable[tuple[str, Operation]], readout: 
     for name, operation in layers:
         built.append(Layer(name, operation, (built[-1].name if built else INPUT,)))
     return Program(input_shape, tuple(built), built[-1].name if built else "", readout)
+
+
+def at_sample(program: Program, first: int) -> Program:
+    """``program`` for a part of a batch that begins at sample ``first``: random spikes are drawn by that number.
+
+    Whoever runs a batch in parts runs each with this program; traces state the hash of the program itself.
+    """
+
+    def shifted(layer: Layer) -> Layer:
+        if not isinstance(layer.operation, Bernoulli):
+            return layer
+        return dataclasses.replace(
+            layer,
+            operation=dataclasses.replace(layer.operation, first_sample=layer.operation.first_sample + first),
+        )
+
+    if first == 0 or not any(isinstance(layer.operation, Bernoulli) for layer in program.layers):
+        return program
+    return dataclasses.replace(program, layers=tuple(map(shifted, program.layers)))
 
 
 def _update(digest: hashlib._Hash, value: object) -> None:

@@ -6,7 +6,7 @@ Steps, neurons and samples count from 0. A neuron with firing probability p fire
 
     (bits >> 8) < ceil(p * 2^24)
 
-24 bits, so that float32 and float64 hold both sides exactly. Written with *, >>, & and ^ on 64-bit integers alone,
+24 bits, so that float32 and float64 hold both sides exactly. Written with +, *, >>, & and ^ on 64-bit integers alone,
 which numpy, torch and ONNX (opset 18) all have: signed ones, whose product wraps around and is masked after each
 shift, or unsigned ones.
 """
@@ -55,10 +55,10 @@ def draw(xp: ModuleType, seed: int, layer: int, sample: Array, step: Array, neur
     zero = 0 * (sample + step + neuron)  # all four words of the full shape: Python's and 0-d integers don't wrap around
     counter = (zero + neuron, zero + (step >> 2), zero + layer, zero + sample)
     words = philox(counter, words_of(seed))
-    which = step & 3
-    even = xp.where(which == 0, words[0], words[2])
-    odd = xp.where(which == 1, words[1], words[3])
-    return xp.where((which & 1) == 0, even, odd) >> (32 - BITS)
+    odd, late = step & 1, (step >> 1) & 1
+    first = words[0] + late * (words[2] - words[0])
+    second = words[1] + late * (words[3] - words[1])
+    return (first + odd * (second - first)) >> (32 - BITS)
 
 
 def draw_sequence(

@@ -27,7 +27,7 @@ REFUSED = {
     "onnxruntime": set(),
     "lava": set(),
     "sinabs": {"lif_refractory", "lif_refractory_no_reset", "network_refractory", "lif_bias", "lif_reset_value"}
-    | {"recurrent_any"},
+    | {"recurrent_any", "bernoulli", "network_bernoulli"},
 }
 """The operations that a backend may refuse. What it doesn't hold stands here, or a test fails."""
 
@@ -35,6 +35,7 @@ LAVA_BY_DEFAULT = {
     "lif_hard/ties/float64",
     "lif_soft/noise/float32",
     "s4d/3_modes/float64",
+    "bernoulli/noise/float64",
     "network_hard/ties/float64",
 }
 """A run of Lava starts processes, which takes seconds: the whole suite runs under ``slow``."""

@@ -24,17 +24,22 @@ CONFIGS = [
     {"model": "spikessm", "reset": "refractory", "tau_r": 0.7, "uth": 0.4},
     {"readout": "sequence", "dropout": 0.5},
     {"tokens": True, "d_input": 7},
+    {"model": "pspikessm", "reset": "none", "seed": 2**40 + 3},
+    {"model": "pspikessm", "reset": "none", "mix": "glu", "norm": "layer", "readout": "sequence"},
+    {"model": "pspikessm", "reset": "none", "norm": "none", "tokens": True, "d_input": 7},
 ]
 
 
-def trained(seed: int, **overrides) -> Network:
+def trained(seed: int, /, **overrides) -> Network:
     """A small network whose norms have seen data and whose thresholds differ from neuron to neuron."""
     torch.manual_seed(seed)
     values = {"d_input": 2, "d_output": 3, "d_model": 9, "d_state": 3, "parallel": "bptt"} | overrides
     network = Network(Config(**values))
     with torch.no_grad():
-        for block in network.blocks:
-            block.neuron.ln_vth.uniform_(-1, 0.3)
+        for name, parameter in network.named_parameters():
+            ranges = {"ln_vth": (-1, 0.3), "a": (0.5, 1.5), "b": (-0.2, 0.4)}
+            if (last := name.split(".")[-1]) in ranges:
+                parameter.uniform_(*ranges[last])
         network.train()
         for _ in range(3):
             network(inputs(network, seed, batch=8, steps=20))

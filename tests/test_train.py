@@ -43,7 +43,7 @@ def test_training_learns_and_repeats_bit_for_bit(tmp_path):
     assert 0 < first.metrics["spiking_rate"] < 0.6
 
 
-@pytest.mark.parametrize("model", ["spikingssm", "spikessm"])
+@pytest.mark.parametrize("model", ["spikingssm", "spikessm", "pspikessm"])
 def test_an_untrained_network_fires_on_normal_input(tmp_path, model):
     done = run(command, "--task", "digits", "--model", model, "--epochs", "0", "--out", tmp_path / "zero.pt")
     assert done.code == 0, done.stderr
@@ -63,6 +63,9 @@ def test_an_untrained_network_fires_on_normal_input(tmp_path, model):
         (["--d-model", "0"], "d-model"),
         (["--tau", "1.5"], "tau"),
         (["--model", "spikessm", "--reset", "hard"], "hard"),
+        (["--model", "pspikessm", "--reset", "hard"], "hard"),
+        (["--model", "pspikessm", "--parallel", "sdn"], "sdn"),
+        (["--model", "pspikessm", "--prenorm"], "prenorm"),
         (["--out", "absent/ckpt.pt", "--epochs", "0"], "absent"),
     ],
 )

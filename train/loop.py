@@ -68,7 +68,8 @@ def train(network: Network, split: Split, recipe: Recipe, device: str) -> list[d
     steps = math.ceil(len(split.labels) / recipe.batch)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, _warm_cosine(steps * recipe.epochs, recipe.warmup))
     generator = np.random.default_rng(recipe.seed)
-    rows = []
+    rows: list[dict[str, Any]] = []
+    drawn = 0  # samples so far: each time that one is seen, its random spikes are others
     for epoch, method in enumerate(recipe.methods()):
         network.set_parallel(method)
         began = time.perf_counter()
@@ -77,7 +78,8 @@ def train(network: Network, split: Split, recipe: Recipe, device: str) -> list[d
                    desc=f"epoch {epoch + 1}/{recipe.epochs} ({method})", unit="batch")  # fmt: skip
         for chosen in bar:
             x, labels = _tensors(split, chosen, device)
-            logits, trains = network(x)
+            logits, trains = network(x, first_sample=drawn)
+            drawn += len(chosen)
             loss = F.cross_entropy(logits, labels)
             if not torch.isfinite(loss):
                 raise SpikestripError(f"training: the loss is {loss.item()} in epoch {epoch + 1}; lower --lr")
@@ -105,7 +107,7 @@ def evaluate(network: Network, split: Split, device: str) -> Score:
     with torch.inference_mode():
         for chosen in _batches(np.arange(len(split.labels)), EVALUATION_BATCH):
             x, labels = _tensors(split, chosen, device)
-            logits, trains = network(x)
+            logits, trains = network(x, first_sample=int(chosen[0]))
             hits = (logits.argmax(-1) == labels).sum().item()
             meter += [hits, F.cross_entropy(logits, labels, reduction="sum").item(), len(chosen) * _rate(trains)]
     return Score(*(meter / len(split.labels)).tolist())

@@ -1,4 +1,8 @@
-"""The networks: S4D -> spiking neuron -> mix, with a residual (SpikingSSM, Shen et al. 2024, arXiv:2408.14909)."""
+"""The networks: encoder, blocks, head.
+
+A block is S4D -> spiking neuron -> mix, with a residual (SpikingSSM, Shen et al. 2024, arXiv:2408.14909; SPikE-SSM with
+another neuron), or that of P-SpikeSSM (train.pspikessm).
+"""
 
 from __future__ import annotations
 
@@ -13,14 +17,20 @@ from torch.nn import functional as F
 from spikestrip.errors import BadInput
 from train.neurons.methods import METHODS, spikes
 from train.neurons.neuron import Neuron, Reset
+from train.norms import Norm, make_norm, normalise
+from train.pspikessm import ProbabilisticBlock
 from train.ssm import S4D
 
 Mix = Literal["linear", "glu"]
-Norm = Literal["batch", "layer", "none"]
-Model = Literal["spikingssm", "spikessm"]
+Model = Literal["spikingssm", "spikessm", "pspikessm"]
 Readout = Literal["mean", "sequence"]
 
-RESETS: dict[str, tuple[Reset, ...]] = {"spikingssm": ("hard", "soft"), "spikessm": ("refractory",)}
+RESETS: dict[str, tuple[str, ...]] = {
+    "spikingssm": ("hard", "soft"),
+    "spikessm": ("refractory",),
+    "pspikessm": ("none",),
+}
+"""What a spike does to the neuron, the paper's own first; drawn spikes (pspikessm) do nothing."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,7 +41,9 @@ class Config:
     d_state: N, the complex modes kept of each conjugate pair (2N real states a channel).
     tau: decay of the membrane potential in (0, 1]. ``tau_r``, ``uth``: where refractory variables start (trained).
     prenorm: normalise the block's input instead of the sum after it.
-    parallel: how the spikes are computed in parallel, a name in train.neurons.methods.METHODS.
+    parallel: how the spikes are computed in parallel, a name in train.neurons.methods.METHODS; pspikessm draws all
+        steps at once, so it takes none that approximates or iterates.
+    seed: of the random spikes of pspikessm, 0 .. 2^63 - 1.
     """
 
     d_input: int
@@ -46,7 +58,7 @@ class Config:
     dropout: float = 0.0
     readout: Readout = "mean"
     tokens: bool = False
-    reset: Reset = "hard"
+    reset: Reset | Literal["none"] = "hard"
     tau: float = 0.125
     tau_r: float = 0.5
     uth: float = 1.0
@@ -54,6 +66,7 @@ class Config:
     parallel: str = "scan"
     ssm_init: str = "lin"
     ssm_rule: str = "zoh"
+    seed: int = 0
     bidirectional: bool = False
 
     def __post_init__(self) -> None:
@@ -70,6 +83,12 @@ class Config:
             raise BadInput(
                 "config", f"{self.model} has no {self.reset!r} reset; it has {', '.join(RESETS[self.model])}"
             )
+        if self.model == "pspikessm" and self.prenorm:
+            raise BadInput("config", "pspikessm normalises in its FuseClamp; it has no prenorm")
+        if self.model == "pspikessm" and self.parallel in ("sdn", "pmbc"):
+            raise BadInput("config", f"pspikessm draws all steps at once; {self.parallel} has nothing to compute")
+        if not 0 <= self.seed < 1 << 63:
+            raise BadInput("config", f"seed is {self.seed}, not in 0 .. 2^63 - 1")
         for name in ("d_input", "d_output", "d_model", "d_state", "layers"):
             value = getattr(self, name)
             if not isinstance(value, int) or isinstance(value, bool) or value < 1:
@@ -115,6 +134,7 @@ class SpikingNeuron(nn.Module):
 
     def neuron(self, dtype: torch.dtype) -> Neuron:
         """The neuron's parameters in ``dtype``, derived in float64."""
+        assert self.config.reset != "none"
         refractory = self.config.reset == "refractory"
         return Neuron(
             reset=self.config.reset,
@@ -140,51 +160,47 @@ class Block(nn.Module):
         self.neuron = SpikingNeuron(config)
         self.mix = nn.Linear(width, 2 * width if config.mix == "glu" else width)
         self.dropout = nn.Dropout(config.dropout)
-        self.norm: nn.Module = nn.Identity()
-        if config.norm == "batch":
-            self.norm = nn.BatchNorm1d(width)
-        elif config.norm == "layer":
-            self.norm = nn.LayerNorm(width)
+        self.norm = make_norm(config.norm, width)
 
-    def normalise(self, x: Tensor) -> Tensor:
-        """The norm over features, on (B, H, L)."""
-        if self.config.norm == "layer":
-            return self.norm(x.transpose(1, 2)).transpose(1, 2)
-        return self.norm(x)
-
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, H, L) -> the block's output (B, H, L) and its spikes (B, H, L)."""
-        z = self.normalise(x) if self.config.prenorm else x
+    def forward(self, x: Tensor, first_sample: int = 0) -> tuple[Tensor, list[Tensor]]:
+        """(B, H, L) -> the block's output (B, H, L) and its spikes (B, H, L); the samples' numbers don't matter."""
+        z = normalise(self.norm, x) if self.config.prenorm else x
         fired = self.neuron(self.ssm(z))
         z = _over_channels(self.mix, fired)
         if self.config.mix == "glu":
             z = F.glu(z, dim=1)
         x = x + self.dropout(z)
-        return (x if self.config.prenorm else self.normalise(x)), fired
+        return (x if self.config.prenorm else normalise(self.norm, x)), [fired]
 
 
 class Network(nn.Module):
     """Encoder -> blocks -> head -> readout. Parallel over time."""
 
-    blocks: Sequence[Block]
+    blocks: Sequence[Block | ProbabilisticBlock]
 
     def __init__(self, config: Config) -> None:
         super().__init__()
         self.config = config
         self.encoder = nn.Linear(config.d_input, config.d_model)
-        self.blocks = nn.ModuleList(Block(config) for _ in range(config.layers))  # type: ignore[assignment]
+        self.blocks = nn.ModuleList(  # type: ignore[assignment]
+            ProbabilisticBlock(config, index) if config.model == "pspikessm" else Block(config)
+            for index in range(config.layers)
+        )
         self.head = nn.Linear(config.d_model, config.d_output)
 
     def set_parallel(self, method: str) -> None:
         """Compute the spikes by ``method`` from now on."""
         self.config = dataclasses.replace(self.config, parallel=method)
-        for block in self.blocks:
-            block.neuron.method = method
+        for module in self.modules():
+            if isinstance(module, SpikingNeuron):
+                module.method = method
 
-    def forward(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
+    def forward(self, x: Tensor, first_sample: int = 0) -> tuple[Tensor, list[Tensor]]:
         """x: (B, L, d_input), or token ids (B, L) or (B, L, 1) if ``tokens``.
 
-        Returns logits, (B, d_output) for a mean-pool readout or (B, L, d_output), and each block's spikes (B, H, L).
+        The rows are the samples first_sample, first_sample + 1, ...: random spikes are drawn by that number.
+        Returns logits, (B, d_output) for a mean-pool readout or (B, L, d_output), and the spikes (B, H, L) of each
+        spiking layer.
         """
         if self.config.tokens:
             ids = x[..., 0] if x.ndim == 3 else x
@@ -193,8 +209,8 @@ class Network(nn.Module):
             x = _over_channels(self.encoder, x.transpose(1, 2))
         trains = []
         for block in self.blocks:
-            x, fired = block(x)
-            trains.append(fired)
+            x, fired = block(x, first_sample)
+            trains += fired
         if self.config.readout == "mean":
             return self.head(x.mean(dim=-1)), trains
         return self.head(x.transpose(1, 2)), trains

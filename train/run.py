@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from train.networks import Config
     from train.tasks import Task
 
-RESET_OF = {"spikingssm": "hard", "spikessm": "refractory"}
+RESET_OF = {"spikingssm": "hard", "spikessm": "refractory", "pspikessm": "none"}
 
 
 def parse_schedule(text: str, epochs: int) -> tuple[tuple[str, int], ...]:
@@ -55,7 +55,7 @@ def parse_schedule(text: str, epochs: int) -> tuple[tuple[str, int], ...]:
 @click.option("--batch", type=click.IntRange(1), default=50, help="Sequences a step.")
 @click.option("--lr", type=click.FloatRange(0, min_open=True), default=0.01, help="Peak learning rate.")
 @click.option("--target-rate", type=click.FloatRange(0, 1), help="Penalise layers that spike more than this share.")
-@click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, help="Of weights and of the order of samples.")
+@click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, help="Of weights, sample order, random spikes.")
 @click.option("--device", default="cpu", help="cpu or cuda.")
 @click.option("--data-dir", type=click.Path(path_type=Path), help="Where data sets lie or are cached.")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Checkpoint to write (.pt, .safetensors).")
@@ -77,6 +77,7 @@ def command(
         "d_input": data.channels, "d_output": data.classes, "tokens": data.tokens, "d_model": d_model,
         "d_state": d_state, "layers": layers, "model": model, "mix": mix, "norm": norm, "prenorm": prenorm,
         "reset": reset or RESET_OF[model], "tau": tau, "dropout": dropout, "parallel": schedule[-1][0],
+        "seed": seed,
     })  # fmt: skip
     metrics = fit(config, data, Recipe(schedule, batch=batch, lr=lr, target_rate=target_rate, seed=seed), device, out)
     click.echo(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -11,6 +12,7 @@ from deploy.verification.causes import CODE, Side
 from deploy.verification.layer_faults import explain
 from deploy.verification.replay import ROWS, Replay, Spikes, entering, potentials, replay
 from deploy.verification.rounding import bounds
+from spikestrip.operations import Bernoulli
 from spikestrip.program import Program
 
 REPLAY_UNIT = 2.0**-53  # of the float64 replay itself
@@ -101,7 +103,13 @@ class Judged:
         """u' - vth (rows, T, N) of one layer in the arithmetic of ``dtype``."""
         received, fired = self._received([name], rows, dtype)[name]
         operation = self.operations[name].bind(lambda array: array.astype(dtype))
-        margins = potentials(operation, received, fired.astype(dtype)) - operation.threshold
+        fired = fired.astype(dtype)
+        if isinstance(operation, Bernoulli):  # it draws by the sample's number
+            each = [dataclasses.replace(operation, first_sample=operation.first_sample + int(row)) for row in rows]
+            u = np.concatenate([potentials(one, received[[i]], fired[[i]]) for i, one in enumerate(each)])
+        else:
+            u = potentials(operation, received, fired)
+        margins = u - operation.threshold
         return margins.reshape(*margins.shape[:2], -1)
 
     def _received(

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from deploy.verification.replay import potentials
-from spikestrip.operations import LIF, Array, RefractoryLIF, SpikingOperation, State
+from spikestrip.operations import LIF, Array, Bernoulli, RefractoryLIF, SpikingOperation, State
 
 ENOUGH = 3  # wrong decisions before one changed parameter counts as an explanation of them
 CROWD = 16  # and before one speaks of where they lie
@@ -27,6 +27,8 @@ def explain(
 
     entering: (B, T, *shape), spikes: the same, 0 or 1, bound: (*shape) on the rounding of u'. Some decision is wrong.
     """
+    if isinstance(operation, Bernoulli):
+        return "unexplained", "the draws of its stream decide otherwise"
     spikes = spikes.astype(entering.dtype)
     for description, other in _resets(operation):
         if not _wrong(other, entering, spikes, bound):

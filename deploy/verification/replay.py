@@ -12,7 +12,7 @@ from deploy.verification.rounding import Magnitudes
 from spikestrip import inputs, ledger
 from spikestrip.execution import Stepper
 from spikestrip.operations import COUNTERS, SpikingOperation, State
-from spikestrip.program import Program
+from spikestrip.program import Program, at_sample
 
 Spikes = Mapping[str, np.ndarray]
 ROWS = 8  # samples stepped together: what a step touches stays in a core's cache
@@ -65,7 +65,7 @@ def replay(
         rows = slice(start, min(start + ROWS, batch))
         size = rows.stop - rows.start
         given = inputs.expand(x[rows], program.input_shape).astype(np.float64)
-        stepper = Stepper(program, size)
+        stepper = Stepper(at_sample(program, start), size)
         exceeded = {
             layer.name: np.zeros((size, math.prod(program.shapes[layer.name])), bool) for layer in program.spiking
         }

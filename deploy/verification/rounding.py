@@ -21,10 +21,12 @@ from spikestrip.operations import (
     S4D,
     Affine,
     Array,
+    Bernoulli,
     Conv1d,
     Conv2d,
     LayerNorm,
     LeakyIntegrator,
+    Operation,
     RefractoryLIF,
     Scale,
     SpikingOperation,
@@ -170,6 +172,17 @@ def _glu(op: GLU, c: Context) -> np.ndarray:
     return c.e[..., :half] + c.m[..., :half] * (c.e[..., half:] / 4 + 8 * c.unit)
 
 
+def _gelu(op: Operation, c: Context) -> np.ndarray:
+    # |GELU'| <= 1.13; two polynomials of degree 12 without cancellation, 24 roundings each, and a dozen more
+    return 1.13 * c.e + 40 * c.unit * c.m
+
+
+def _bernoulli(op: Bernoulli, c: Context) -> np.ndarray:
+    """Of p - r: a clamp adds no error, and r is exact."""
+    a, b = np.abs(op.a), np.abs(op.b)
+    return a * c.e + 3 * c.unit * (a * c.m + b + 1)
+
+
 def _layer_norm(op: LayerNorm, c: Context) -> np.ndarray:
     size = c.m.shape[0]
     weight, bias = np.abs(op.weight), np.abs(op.bias)
@@ -235,10 +248,13 @@ RULES: dict[str, Callable[..., np.ndarray]] = {
     "sum_pool2d": _linear,
     "avg_pool2d": _linear,
     "threshold": _threshold,
+    "clamp": lambda op, c: c.e + c.unit * max(abs(op.low or 0), abs(op.high or 0)),
     "glu": _glu,
+    "gelu": _gelu,
     "layer_norm": _layer_norm,
     "s4d": _s4d,
     "li": _li,
     "lif": _lif,
     "lif_refractory": _refractory,
+    "bernoulli": _bernoulli,
 }

@@ -21,6 +21,7 @@ import numpy as np
 from simulators.backends import Backend, Dtype, Recording
 from simulators.conformance.case import Case
 from simulators.conformance.neurons import neurons, variants
+from simulators.conformance.probabilistic import probabilistic
 from simulators.conformance.synapses import foreign, graded
 from simulators.conformance.wholes import wholes
 from spikestrip import execution, ledger
@@ -59,7 +60,7 @@ def cases() -> list[Case]:
     every order, so that a backend must give the oracle's bits. The others (dot products, exp) bear a tolerance for the
     output.
     """
-    parts = (neurons, variants, graded, foreign, wholes)
+    parts = (neurons, variants, graded, foreign, probabilistic, wholes)
     return [case for dtype in get_args(Dtype) for part in parts for case in part(dtype)]
 
 

@@ -1,7 +1,10 @@
 """The operations of a program, one small class each, and the table of them by kind."""
 
 from spikestrip.operations.base import COUNTERS, Array, Operation, Shape, SpikingOperation, State, tree_sum
+from spikestrip.operations.bernoulli import Bernoulli
+from spikestrip.operations.clamp import Clamp
 from spikestrip.operations.convolution import AvgPool2d, Conv1d, Conv2d, SumPool2d
+from spikestrip.operations.gelu import GELU
 from spikestrip.operations.graded import GLU, LayerNorm
 from spikestrip.operations.linear import Affine, Join, Scale
 from spikestrip.operations.neurons import LIF, LeakyIntegrator, RefractoryLIF
@@ -13,11 +16,13 @@ OPERATIONS: dict[str, type[Operation]] = {
     for operation in (
         *(Affine, Scale, Join, S4D, LIF, RefractoryLIF, LeakyIntegrator, GLU, LayerNorm),
         *(Conv1d, Conv2d, SumPool2d, AvgPool2d, Flatten, Delay, Threshold),
+        *(Bernoulli, GELU, Clamp),
     )
 }
 
 __all__ = [
     "COUNTERS",
+    "GELU",
     "GLU",
     "LIF",
     "OPERATIONS",
@@ -25,6 +30,8 @@ __all__ = [
     "Affine",
     "Array",
     "AvgPool2d",
+    "Bernoulli",
+    "Clamp",
     "Conv1d",
     "Conv2d",
     "Delay",

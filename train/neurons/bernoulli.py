@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from spikestrip import streams
 from spikestrip.errors import BadInput
+from train.norms import Norm, make_norm, normalise
 
 
 class Bernoulli(torch.autograd.Function):
@@ -45,34 +46,36 @@ class SpikeSampler(nn.Module):
         self.a = nn.Parameter(torch.ones(width))
         self.b = nn.Parameter(torch.zeros(width))
 
-    def probability(self, z: Tensor) -> Tensor:
-        """Firing probability (B, H, L) of z (B, H, L)."""
-        return torch.clamp(self.a[:, None] * z + self.b[:, None], 0, 1)
-
     def forward(self, z: Tensor, seed: int, first_sample: int = 0) -> Tensor:
         """Spikes (B, H, L), 0 or 1, for z (B, H, L); the samples are first_sample, first_sample + 1, ...
 
-        Raises BadInput where z isn't finite (NaN would pass for silence).
+        Raises BadInput where a*z + b isn't finite (NaN would pass for silence).
         """
-        p = self.probability(z)
-        if not bool(p.isfinite().all()):
-            raise BadInput("sampler input", "holds NaN")
+        drive = self.a[:, None] * z + self.b[:, None]
+        if not bool(drive.isfinite().all()):
+            raise BadInput("sampler input", "holds NaN or infinity")
         batch, width, length = z.shape
         sample = torch.arange(first_sample, first_sample + batch, device=z.device)[:, None]
         neuron = torch.arange(width, device=z.device)[None]
         draws = streams.draw_sequence(xp, seed, self.layer, sample, neuron, length)
-        return Bernoulli.apply(p, draws)
+        return Bernoulli.apply(torch.clamp(drive, 0, 1), draws)
+
+
+ACTIVATIONS = {"gelu": nn.GELU, "relu": nn.ReLU, "glu": nn.GLU}
 
 
 class SpikeMixer(nn.Module):
-    """m = activation(W s + b) across the neurons of a step; GELU in the paper, ReLU in its variant for hardware."""
+    """m = activation(W s + b) across the neurons of a step; GELU in the paper, ReLU in its variant for hardware.
+
+    With "glu", W and b make 2*width values, of which the second half gates the first.
+    """
 
     def __init__(self, width: int, activation: str = "gelu") -> None:
         super().__init__()
-        if activation not in ("gelu", "relu"):
-            raise BadInput("spike mixer", f"unknown activation {activation!r}, expected gelu or relu")
-        self.linear = nn.Linear(width, width)
-        self.activation = nn.GELU() if activation == "gelu" else nn.ReLU()
+        if activation not in ACTIVATIONS:
+            raise BadInput("spike mixer", f"unknown activation {activation!r}, expected {', '.join(ACTIVATIONS)}")
+        self.linear = nn.Linear(width, 2 * width if activation == "glu" else width)
+        self.activation = ACTIVATIONS[activation]()
 
     def forward(self, spikes: Tensor) -> Tensor:
         """(B, H, L) -> (B, H, L)."""
@@ -80,12 +83,12 @@ class SpikeMixer(nn.Module):
 
 
 class FuseClamp(nn.Module):
-    """x' = BatchNorm(x + m). The clamp that turns it into probabilities is the next sampler's, behind its a and b."""
+    """x' = norm(x + m). The clamp that turns it into probabilities is the next sampler's, behind its a and b."""
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, norm: Norm = "batch") -> None:
         super().__init__()
-        self.norm = nn.BatchNorm1d(width)
+        self.norm = make_norm(norm, width)
 
     def forward(self, x: Tensor, mixed: Tensor) -> Tensor:
         """Residual stream and mixed spikes, both (B, H, L) -> (B, H, L)."""
-        return self.norm(x + mixed)
+        return normalise(self.norm, x + mixed)

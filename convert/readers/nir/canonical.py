@@ -156,4 +156,7 @@ def _close(ours: Any, theirs: Any) -> bool:
     if isinstance(ours, str) or isinstance(theirs, str) or ours is None or theirs is None:
         return bool(ours is theirs or ours == theirs)
     ours, theirs = np.asarray(ours), np.asarray(theirs)
-    return ours.shape == theirs.shape and np.allclose(ours, theirs, rtol=RELATIVE, atol=0, equal_nan=True)
+    if ours.shape != theirs.shape:
+        return False
+    # allclose makes several arrays of the size of its own, and most are equal
+    return np.array_equal(ours, theirs) or np.allclose(ours, theirs, rtol=RELATIVE, atol=0, equal_nan=True)

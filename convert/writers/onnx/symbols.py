@@ -69,7 +69,8 @@ def _binary(op: str, dtype: str = "", swapped: bool = False, logical: bool = Fal
     def apply(self: Value, other: Any) -> Value:
         a, b = self, other if isinstance(other, Value) else self.tape.constant(other, self.dtype)
         a, b = (b, a) if swapped else (a, b)
-        if a.dtype != b.dtype or (a.dtype == "bool") != logical:
+        bits = op.startswith("Bitwise")
+        if a.dtype != b.dtype or (a.dtype == "bool") != logical or (bits and a.dtype != "int64"):
             raise Untraceable(f"{op} of {a.dtype} and {b.dtype}")
         return self.tape.emit(op, [a, b], _broadcast(a.shape, b.shape), dtype or self.dtype)
 
@@ -107,8 +108,22 @@ class Value:
     __gt__ = _binary("Greater", "bool")
     __le__ = _binary("LessOrEqual", "bool")
     __lt__ = _binary("Less", "bool")
-    __and__ = _binary("And", logical=True)
     __or__ = _binary("Or", logical=True)
+    __xor__ = _binary("BitwiseXor")
+
+    def __and__(self, other: Any) -> Value:
+        return _binary("And", logical=True)(self, other) if self.dtype == "bool" else _binary("BitwiseAnd")(self, other)
+
+    def __rshift__(self, places: int) -> Value:
+        """Of integers that hold the sign in their highest bit, as numpy does; ONNX shifts unsigned ones alone."""
+        if self.dtype != "int64" or not 0 < places < 64:
+            raise Untraceable(f"a shift of {self.dtype} by {places}")
+        bits = self.tape.emit("Cast", [self], self.shape, "uint64", to=onnx.TensorProto.UINT64)
+        by = self.tape.constant(places, "uint64")
+        bits = self.tape.emit("BitShift", [bits, by], self.shape, "uint64", direction="RIGHT")
+        shifted = self.tape.emit("Cast", [bits], self.shape, "int64", to=onnx.TensorProto.INT64)
+        sign = 1 << (63 - places)  # where the sign came to lie
+        return (shifted ^ sign) - sign
 
     def __neg__(self) -> Value:
         return self.tape.emit("Neg", [self], self.shape, self.dtype)
@@ -190,6 +205,8 @@ class _Zeros:
 class Namespace:
     """Stands in for numpy in ``step(xp, ...)``."""
 
+    int64 = "int64"
+
     def __getattr__(self, name: str) -> Callable[..., Value]:
         if name in ELEMENTWISE:
             return lambda x: x.tape.emit(ELEMENTWISE[name], [x], x.shape, x.dtype)
@@ -199,6 +216,17 @@ class Namespace:
     def astype(x: Value, dtype: str) -> Value:
         kind = helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
         return x.tape.emit("Cast", [x], x.shape, dtype, to=kind)
+
+    @staticmethod
+    def clip(x: Value, low: float | None, high: float | None) -> Value:
+        for op, bound in (("Max", low), ("Min", high)):  # ONNX Runtime's keep NaN, as numpy does
+            if bound is not None:
+                x = x.tape.emit(op, [x, x.tape.constant(bound, x.dtype)], x.shape, x.dtype)
+        return x
+
+    @staticmethod
+    def cumulative_sum(x: Value, axis: int) -> Value:
+        return x.tape.emit("CumSum", [x, x.tape.constant(axis, "int64")], x.shape, x.dtype)
 
     @staticmethod
     def reshape(x: Value, shape: Sequence[int]) -> Value:

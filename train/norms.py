@@ -1,0 +1,25 @@
+"""The norm over features of a block, on streams (B, H, L)."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from torch import Tensor, nn
+
+Norm = Literal["batch", "layer", "none"]
+
+
+def make_norm(kind: Norm, width: int) -> nn.Module:
+    """BatchNorm1d, LayerNorm, or nothing."""
+    if kind == "batch":
+        return nn.BatchNorm1d(width)
+    return nn.LayerNorm(width) if kind == "layer" else nn.Identity()
+
+
+def normalise(norm: nn.Module, x: Tensor) -> Tensor:
+    """``norm`` over the features of x (B, H, L)."""
+    if isinstance(norm, nn.LayerNorm):
+        normed: Tensor = norm(x.transpose(1, 2)).transpose(1, 2)
+        return normed
+    result: Tensor = norm(x)
+    return result

@@ -1,0 +1,42 @@
+"""The block of P-SpikeSSM (Bal and Sengupta, ICLR 2025), in our reading: see train.neurons.bernoulli."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from torch import Tensor, nn
+
+from train.neurons.bernoulli import FuseClamp, SpikeMixer, SpikeSampler
+from train.ssm import S4D
+
+if TYPE_CHECKING:
+    from train.networks import Config
+
+
+class ProbabilisticBlock(nn.Module):
+    """s = SpikeSampler(x);  z = S4D(s);  s' = SpikeSampler(z);  m = SpikeMixer(s');  x' = FuseClamp(x, m).
+
+    Streams are (B, H, L).
+    ``index``: the block's place in the network; its samplers draw under the numbers 2*index and 2*index + 1.
+    ``mix`` "linear" is the paper's mixer, GELU(W s' + b); "glu" gates in place of the GELU.
+    """
+
+    def __init__(self, config: Config, index: int) -> None:
+        super().__init__()
+        width = config.d_model
+        self.config = config
+        self.sample = SpikeSampler(width, 2 * index)
+        self.ssm = S4D(width, 2 * config.d_state, init=config.ssm_init, rule=config.ssm_rule)
+        self.fire = SpikeSampler(width, 2 * index + 1)
+        self.mixer = SpikeMixer(width, "glu" if config.mix == "glu" else "gelu")
+        self.dropout = nn.Dropout(config.dropout)
+        self.fuse = FuseClamp(width, config.norm)
+
+    def forward(self, x: Tensor, first_sample: int = 0) -> tuple[Tensor, list[Tensor]]:
+        """(B, H, L) -> the block's output (B, H, L), and the spikes (B, H, L) of its two samplers.
+
+        The rows of the batch are the samples first_sample, first_sample + 1, ...
+        """
+        sampled = self.sample(x, self.config.seed, first_sample)
+        fired = self.fire(self.ssm(sampled), self.config.seed, first_sample)
+        return self.fuse(x, self.dropout(self.mixer(fired))), [sampled, fired]
