@@ -103,6 +103,8 @@ def reference(network: Network, x: np.ndarray, form: Form, dtype: str, device: s
     }  # fmt: skip
     if form == "parallel":
         attrs["parallel"] = network.config.parallel
+        if network.config.parallel == "pmbc" and network.config.pmbc_iterations:
+            attrs["iterations"] = network.config.pmbc_iterations
     return Trace(
         attrs,
         x,

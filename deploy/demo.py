@@ -56,8 +56,8 @@ def command(out: Path, seed: int) -> None:
 def _train(out: Path, seed: int) -> tuple[Split, Checkpoint]:
     from train import tasks
     from train.checkpoint import load
+    from train.config import Config
     from train.loop import Recipe
-    from train.networks import Config
     from train.run import fit
 
     console.rule("1  train in parallel over time")

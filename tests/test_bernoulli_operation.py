@@ -33,7 +33,8 @@ from spikestrip.operations import Bernoulli
 from spikestrip.operations.bernoulli import LAP
 from spikestrip.program import Program, at_sample, chain
 from spikestrip.trace import Trace
-from train.networks import Config, Network
+from train.config import Config
+from train.networks import Network
 
 DTYPES = ["float32", "float64"]
 word = st.integers(0, 2**32 - 100)

@@ -48,7 +48,8 @@ def test_from_a_nir_file_in_any_folder(tmp_path: Path) -> None:
 def test_from_a_checkpoint(tmp_path: Path) -> None:
     from convert.strip import strip
     from train.checkpoint import Checkpoint, load, save
-    from train.networks import Config, Network
+    from train.config import Config
+    from train.networks import Network
 
     save(tmp_path / "ckpt.pt", Checkpoint(Network(Config(3, 4, d_model=8, d_state=4))))
     done = run("ckpt.pt", "-o", "out.onnx", "--dtype", "float64", cwd=tmp_path)

@@ -132,3 +132,19 @@ def test_the_console_lists_every_command_and_each_explains_itself():
 
 def test_all_backends_are_found_by_entry_point():
     assert set(BACKENDS) <= set(backends.names())
+
+
+def test_a_fixed_number_of_iterations_leaves_spikes_undecided_and_verify_says_so(folder):
+    model = ["--model", "spikessm", "--parallel", "pmbc", "--pmbc-iterations", 2]
+    size = ["--d-model", 8, "--d-state", 2, "--layers", 1]
+    go("train", "--task", "digits", *model, *size, "--epochs", 0, "--out", folder / "pmbc.pt")
+    for form in ("parallel", "iterative"):
+        output = folder / f"pmbc.{form}.h5"
+        words = ["--input", folder / "x.npy", "--form", form, "--dtype", "float64", "-o", output]
+        go("reference", folder / "pmbc.pt", *words)
+    go("to-nir", folder / "pmbc.pt")
+    traces = folder / "pmbc.parallel.h5", folder / "pmbc.iterative.h5"
+    go("verify", *traces, "--program", folder / "pmbc.nir", "--json", folder / "pmbc.json")
+    causes = json.loads((folder / "pmbc.json").read_text())["causes"]
+    assert causes["undecided"] > 0
+    assert set(causes) <= {"undecided", "carried"}

@@ -12,7 +12,8 @@ from convert.reference import reference
 from convert.strip import strip
 from spikestrip.errors import BadInput
 from spikestrip.operations import LIF, Affine
-from train.networks import Config, Network
+from train.config import Config
+from train.networks import Network
 
 CONFIGS = [
     {},

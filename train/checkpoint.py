@@ -16,7 +16,8 @@ from safetensors import SafetensorError, safe_open
 
 from spikestrip.errors import BadInput
 from spikestrip.files import atomic, existing
-from train.networks import Config, Network
+from train.config import Config
+from train.networks import Network
 
 FORMAT = "spikestrip"
 VERSION = 1

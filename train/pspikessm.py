@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from torch import Tensor, nn
 
+from train.config import Config
 from train.neurons.bernoulli import FuseClamp, SpikeMixer, SpikeSampler
 from train.ssm import S4D
-
-if TYPE_CHECKING:
-    from train.networks import Config
 
 
 class ProbabilisticBlock(nn.Module):

@@ -13,8 +13,8 @@ from spikestrip.errors import BadInput
 from spikestrip.files import writable
 
 if TYPE_CHECKING:
+    from train.config import Config
     from train.loop import Recipe
-    from train.networks import Config
     from train.tasks import Task
 
 RESET_OF = {"spikingssm": "hard", "spikessm": "refractory", "pspikessm": "none"}
@@ -42,6 +42,8 @@ def parse_schedule(text: str, epochs: int) -> tuple[tuple[str, int], ...]:
 @click.option("--model", type=click.Choice(sorted(RESET_OF)), default="spikingssm", help="Whose neuron and block.")
 @click.option("--parallel", default="scan", help="How spikes are computed in parallel: scan, block, sdn, pmbc or bptt; "
               "or a schedule such as scan:8,sdn:2.")  # fmt: skip
+@click.option("--pmbc-iterations", type=click.IntRange(1), help="Stop pmbc after M iterations, as the paper "
+              "does, and say how many spikes that misses. Default: until the bounds meet.")  # fmt: skip
 @click.option("--d-model", type=click.IntRange(1), default=64, help="H, channels of the residual stream.")
 @click.option("--d-state", type=click.IntRange(1), default=32, help="N, complex modes of each channel's SSM.")
 @click.option("--layers", type=click.IntRange(1), default=2, help="K, blocks.")
@@ -60,15 +62,16 @@ def parse_schedule(text: str, epochs: int) -> tuple[tuple[str, int], ...]:
 @click.option("--data-dir", type=click.Path(path_type=Path), help="Where data sets lie or are cached.")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Checkpoint to write (.pt, .safetensors).")
 def command(
-    task: str, model: str, parallel: str, d_model: int, d_state: int, layers: int, mix: str, norm: str, prenorm: bool,
+    task: str, model: str, parallel: str, pmbc_iterations: int | None, d_model: int, d_state: int, layers: int,
+    mix: str, norm: str, prenorm: bool,
     reset: str | None, tau: float, dropout: float, epochs: int, batch: int, lr: float, target_rate: float | None,
     seed: int, device: str,
     data_dir: Path | None, out: Path,
 ) -> None:  # fmt: skip
     """Train a spiking state-space model in parallel over time and write a checkpoint."""
     from train import tasks
+    from train.config import Config
     from train.loop import Recipe
-    from train.networks import Config
 
     writable(out)
     schedule = parse_schedule(parallel, epochs)
@@ -77,7 +80,7 @@ def command(
         "d_input": data.channels, "d_output": data.classes, "tokens": data.tokens, "d_model": d_model,
         "d_state": d_state, "layers": layers, "model": model, "mix": mix, "norm": norm, "prenorm": prenorm,
         "reset": reset or RESET_OF[model], "tau": tau, "dropout": dropout, "parallel": schedule[-1][0],
-        "seed": seed,
+        "seed": seed, "pmbc_iterations": pmbc_iterations or 0,
     })  # fmt: skip
     metrics = fit(config, data, Recipe(schedule, batch=batch, lr=lr, target_rate=target_rate, seed=seed), device, out)
     click.echo(

@@ -1,0 +1,110 @@
+"""The shape and arithmetic of a network: what a checkpoint's ``config`` holds."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, Literal, get_args
+
+from spikestrip.errors import BadInput
+from train.neurons.methods import METHODS
+from train.neurons.neuron import Reset
+from train.norms import Norm
+
+Mix = Literal["linear", "glu"]
+Model = Literal["spikingssm", "spikessm", "pspikessm"]
+Readout = Literal["mean", "sequence"]
+
+RESETS: dict[str, tuple[str, ...]] = {
+    "spikingssm": ("hard", "soft"),
+    "spikessm": ("refractory",),
+    "pspikessm": ("none",),
+}
+"""What a spike does to the neuron, the paper's own first; drawn spikes (pspikessm) do nothing."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """All that fixes a network's shape and arithmetic, apart from its weights.
+
+    d_input: channels of an input step (or the vocabulary, if ``tokens``); d_output: classes.
+    d_state: N, the complex modes kept of each conjugate pair (2N real states a channel).
+    tau: decay of the membrane potential in (0, 1]. ``tau_r``, ``uth``: where refractory variables start (trained).
+    prenorm: normalise the block's input instead of the sum after it.
+    parallel: how the spikes are computed in parallel, a name in train.neurons.methods.METHODS; pspikessm draws all
+        steps at once, so it takes none that approximates or iterates.
+    pmbc_iterations: the paper's fixed number of iterations M, which misses spikes; 0 goes on until the bounds meet.
+    seed: of the random spikes of pspikessm, 0 .. 2^63 - 1.
+    """
+
+    d_input: int
+    d_output: int
+    d_model: int = 64
+    d_state: int = 32
+    layers: int = 2
+    model: Model = "spikingssm"
+    mix: Mix = "linear"
+    norm: Norm = "batch"
+    prenorm: bool = False
+    dropout: float = 0.0
+    readout: Readout = "mean"
+    tokens: bool = False
+    reset: Reset | Literal["none"] = "hard"
+    tau: float = 0.125
+    tau_r: float = 0.5
+    uth: float = 1.0
+    surrogate: str = "triangle"
+    parallel: str = "scan"
+    ssm_init: str = "lin"
+    ssm_rule: str = "zoh"
+    pmbc_iterations: int = 0
+    seed: int = 0
+    bidirectional: bool = False
+
+    def __post_init__(self) -> None:
+        if self.bidirectional:
+            raise BadInput("config", "the kernels are bidirectional: they read the future, so no step can run them")
+        choices = {
+            "model": get_args(Model), "mix": get_args(Mix), "norm": get_args(Norm), "readout": get_args(Readout),
+            "parallel": tuple(METHODS),
+        }  # fmt: skip
+        for name, allowed in choices.items():
+            if getattr(self, name) not in allowed:
+                raise BadInput("config", f"{name} is {getattr(self, name)!r}, not one of {', '.join(allowed)}")
+        if self.reset not in RESETS[self.model]:
+            raise BadInput(
+                "config", f"{self.model} has no {self.reset!r} reset; it has {', '.join(RESETS[self.model])}"
+            )
+        if self.model == "pspikessm" and self.prenorm:
+            raise BadInput("config", "pspikessm normalises in its FuseClamp; it has no prenorm")
+        if self.model == "pspikessm" and self.parallel in ("sdn", "pmbc"):
+            raise BadInput("config", f"pspikessm draws all steps at once; {self.parallel} has nothing to compute")
+        if not 0 <= self.seed < 1 << 63:
+            raise BadInput("config", f"seed is {self.seed}, not in 0 .. 2^63 - 1")
+        for name in ("d_input", "d_output", "d_model", "d_state", "layers"):
+            value = getattr(self, name)
+            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+                raise BadInput("config", f"{name} is {value!r}, not a number of at least 1")
+        if not 0 < self.tau <= 1:
+            raise BadInput("config", f"tau is {self.tau}, not in (0, 1]")
+        if not 0 < self.tau_r < 1 or not 0 < self.uth < float("inf"):
+            raise BadInput("config", f"tau_r is {self.tau_r} and uth {self.uth}, not in (0, 1) and above 0")
+        if self.pmbc_iterations < 0:
+            raise BadInput("config", f"pmbc_iterations is {self.pmbc_iterations}, not at least 0")
+        if not 0 <= self.dropout < 1:
+            raise BadInput("config", f"dropout is {self.dropout}, not in [0, 1)")
+
+    @classmethod
+    def parse(cls, values: dict[str, Any]) -> Config:
+        """A config from a checkpoint's dictionary. Raises BadInput for a missing, unknown or impossible entry."""
+        known = {field.name: field for field in dataclasses.fields(cls)}
+        unknown = sorted(set(values) - set(known))
+        if unknown:
+            raise BadInput("config", f"has unknown entries: {', '.join(unknown)}")
+        missing = [name for name, field in known.items() if field.default is dataclasses.MISSING and name not in values]
+        if missing:
+            raise BadInput("config", f"lacks {', '.join(missing)}")
+        for name, value in values.items():
+            expected = type(known[name].default) if known[name].default is not dataclasses.MISSING else int
+            if not isinstance(value, expected) and not (expected is float and isinstance(value, int)):
+                raise BadInput("config", f"{name} is {value!r}, not a {expected.__name__}")
+        return cls(**values)
