@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 from torch import Tensor, nn
 
@@ -26,11 +28,12 @@ from train.neurons.bernoulli import SpikeSampler
 from train.pspikessm import ProbabilisticBlock
 
 
-def strip(network: Network) -> Program:
+def strip(network: Network, *, share: bool = False) -> Program:
     """The program of ``network`` in evaluation mode.
 
     Weights stay float32; what is derived from them (Abar, Bbar, C, thresholds, and weights into which a BatchNorm is
     folded) is computed in float64 and kept so. The method that computed the spikes in parallel leaves no trace.
+    ``share``: the program keeps the network's own memory, for a network that nobody changes afterwards.
     """
     config = network.config
     chain = _Chain(config.layers)
@@ -43,7 +46,10 @@ def strip(network: Network) -> Program:
     chain.add("head", _affine(network.head))
     if config.readout == "mean":
         chain.add("readout", LeakyIntegrator(np.ones(config.d_output)))
-    return Program((config.d_input,), tuple(chain.layers), chain.last, config.readout)
+    layers = chain.layers
+    if not share:
+        layers = [dataclasses.replace(layer, operation=layer.operation.bind(np.copy)) for layer in layers]
+    return Program((config.d_input,), tuple(layers), chain.last, config.readout)
 
 
 class _Chain:
@@ -150,7 +156,7 @@ def _folded(norm: nn.BatchNorm1d) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _float32(tensor: Tensor) -> np.ndarray:
-    return tensor.detach().cpu().float().numpy().copy()
+    return tensor.detach().cpu().float().numpy()
 
 
 def _float64(tensor: Tensor) -> np.ndarray:

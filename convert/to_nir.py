@@ -58,7 +58,7 @@ def load_program(source: Path, rules: Rules | None = None) -> Program:
     from convert.strip import strip
     from train.checkpoint import load
 
-    return strip(load(source).network)
+    return strip(load(source).network, share=True)
 
 
 if __name__ == "__main__":

@@ -66,7 +66,8 @@ def load(path: str | os.PathLike[str]) -> Checkpoint:
         if not isinstance(header.get(name), dict):
             raise BadInput(source, f"lacks {name}")
     try:
-        network = Network(Config.parse(header["config"]))
+        with torch.device("meta"):  # shapes alone: the file's own tensors become the weights
+            network = Network(Config.parse(header["config"]))
     except BadInput as error:
         raise BadInput(source, str(error)) from error
     _fill(source, network, header["state_dict"])
@@ -117,7 +118,7 @@ def _fill(source: Path, network: Network, weights: dict[str, Any]) -> None:
             raise BadInput(source, f"{name} has shape {_shape(value)}, its config says {tuple(expected[name].shape)}")
         if value.is_floating_point() and not bool(torch.isfinite(value).all()):
             raise BadInput(source, f"{name} holds NaN or infinity")
-    network.load_state_dict(weights)
+    network.load_state_dict({name: value.to(expected[name].dtype) for name, value in weights.items()}, assign=True)
 
 
 def _shape(value: Any) -> Any:

@@ -7,6 +7,7 @@ another neuron), or that of P-SpikeSSM (train.pspikessm).
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Sequence
 
 import torch
@@ -33,10 +34,9 @@ class SpikingNeuron(nn.Module):
         self.method = config.parallel
         self.ln_vth = nn.Parameter(torch.zeros(config.d_model))
         if config.reset == "refractory":
-            self.logit_tau_r = nn.Parameter(
-                torch.full((config.d_model,), float(torch.logit(torch.tensor(config.tau_r))))
-            )
-            self.ln_uth = nn.Parameter(torch.full((config.d_model,), float(torch.log(torch.tensor(config.uth)))))
+            odds = config.tau_r / (1 - config.tau_r)
+            self.logit_tau_r = nn.Parameter(torch.full((config.d_model,), math.log(odds)))
+            self.ln_uth = nn.Parameter(torch.full((config.d_model,), math.log(config.uth)))
 
     def neuron(self, dtype: torch.dtype) -> Neuron:
         """The neuron's parameters in ``dtype``, derived in float64."""

@@ -42,6 +42,8 @@ def graph(program: Program, name: str) -> nir.NIRGraph:
     for layer in program.layers:
         if isinstance(layer.operation, S4D):
             raise Refused(layer.name, "is an S4D, and no stock importer holds an S4D; use --dialect canonical")
+        if len(program.entering_shape(layer)) > 1:
+            raise Refused(layer.name, f"takes streams of several axes, which {dialect.importer} is not written for")
     nodes: dict[str, nir.NIRNode] = {INPUT: nir.Input(np.array(program.input_shape))}
     edges: list[tuple[str, str]] = []
     for layer in program.layers:
