@@ -16,7 +16,19 @@ import numpy as np
 from numba import njit
 from numba.extending import register_jitable
 
-from train.neurons._lanes import BLOCK, W, load, load_tile, store, store_tile, stream_tile, where
+from train.neurons._lanes import (
+    BLOCK,
+    LINE,
+    W,
+    load,
+    load_tile,
+    store,
+    store_spikes,
+    store_tile,
+    stream_spikes,
+    stream_tile,
+    where,
+)
 from train.neurons.surrogate import SURROGATES
 
 SEGMENT = 256  # steps between two kept states, a multiple of BLOCK
@@ -33,7 +45,14 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
         return njit(nogil=True)(function)
 
 
-@register_jitable
+@register_jitable(forceinline=True)
+def aligned(length, dtype):  # type: ignore[no-untyped-def]
+    """At least ``length`` unset numbers, from the start of a cache line: no vector lies across two."""
+    array = np.empty(length + LINE, dtype)
+    return array[-array.ctypes.data % LINE // array.itemsize :]
+
+
+@register_jitable(forceinline=True)
 def read(array, starts, t, n, scratch, to):  # type: ignore[no-untyped-def]
     """Transpose steps t .. t+n of a tile's rows into scratch[to:]."""
     if n == BLOCK:
@@ -44,21 +63,18 @@ def read(array, starts, t, n, scratch, to):  # type: ignore[no-untyped-def]
                 scratch[to + k * W + r] = array[starts[r] + t + k]
 
 
-@register_jitable
-def write(array, starts, t, n, scratch, source, streaming):  # type: ignore[no-untyped-def]
-    """Transpose scratch[source:] back into steps t .. t+n of a tile's rows."""
+@register_jitable(forceinline=True)
+def write(array, starts, t, n, scratch, source, put):  # type: ignore[no-untyped-def]
+    """Transpose scratch[source:] back into steps t .. t+n of a tile's rows; ``put`` writes a block."""
     if n == BLOCK:
-        if streaming:
-            stream_tile(array, starts, t, scratch, source)
-        else:
-            store_tile(array, starts, t, scratch, source)
+        put(array, starts, t, scratch, source)
     else:
         for k in range(n):
             for r in range(W):
                 array[starts[r] + t + k] = scratch[source + k * W + r]
 
 
-@register_jitable
+@register_jitable(forceinline=True)
 def spread(values, rows, scratch):  # type: ignore[no-untyped-def]
     """The parameter of each row of a tile, from (H,) values."""
     for r in range(W):
@@ -66,7 +82,7 @@ def spread(values, rows, scratch):  # type: ignore[no-untyped-def]
     return load(scratch, 0)
 
 
-@register_jitable
+@register_jitable(forceinline=True)
 def reset(v, s, vth, hard, soft):  # type: ignore[no-untyped-def]
     """u after the spike: v*(1 - s), v - vth*s or v, written so that the new value doesn't wait for the comparison."""
     if hard:
@@ -79,6 +95,7 @@ def reset(v, s, vth, hard, soft):  # type: ignore[no-untyped-def]
 @cache
 def forward_kernel(kind: str, streaming: bool) -> Callable[..., Any]:
     hard, soft, refractory = kind == "hard", kind != "refractory_only", kind.startswith("refractory")
+    put = stream_spikes if streaming else store_spikes  # chosen once, outside of the loop
     digest = DIGEST
 
     def forward(first, end, x, steps, tau_h, vth_h, tau_r_h, uth_h, spikes, kept_u, kept_r, last):  # type: ignore[no-untyped-def]
@@ -86,7 +103,7 @@ def forward_kernel(kind: str, streaming: bool) -> Callable[..., Any]:
         rows = x.size // steps
         segments = (steps + SEGMENT - 1) // SEGMENT
         for tile in range(first, end):
-            scratch = np.empty(BLOCK * W, x.dtype)
+            scratch = aligned(BLOCK * W, x.dtype)
             row = np.minimum(tile * W + np.arange(W), rows - 1)  # the last tile repeats its last row
             starts = row * steps
             tau, vth = spread(tau_h, row, scratch), spread(vth_h, row, scratch)
@@ -100,6 +117,7 @@ def forward_kernel(kind: str, streaming: bool) -> Callable[..., Any]:
                         store(kept_r, at, r)
                 n = min(BLOCK, steps - t)
                 read(x, starts, t, n, scratch, 0)
+                spiked, bit = tau * 0, tau * 0 + 1
                 for k in range(0, n * W, W):
                     v = tau * u + load(scratch, k)
                     if refractory:
@@ -108,8 +126,15 @@ def forward_kernel(kind: str, streaming: bool) -> Callable[..., Any]:
                     u = reset(v, s, vth, hard, soft)
                     if refractory:
                         r = tau_r * r + s
-                    store(scratch, k, s)
-                write(spikes, starts, t, n, scratch, 0, streaming)
+                    spiked = where(s, spiked + bit, spiked)
+                    bit = bit + bit
+                if n == BLOCK:  # here, not in a function: its reference counts are atomic and wait for streamed stores
+                    put(spikes, starts, t, spiked)
+                else:
+                    store(scratch, 0, spiked)
+                    for i in range(W):
+                        for k in range(n):
+                            spikes[starts[i] + t + k] = np.int64(scratch[i]) >> k & 1
             store(last, tile * W, u)
 
     return compiled(forward)
@@ -119,6 +144,7 @@ def forward_kernel(kind: str, streaming: bool) -> Callable[..., Any]:
 def backward_kernel(kind: str, surrogate_name: str, through_time: bool, streaming: bool) -> Callable[..., Any]:
     hard, soft, refractory = kind == "hard", kind != "refractory_only", kind.startswith("refractory")
     surrogate = register_jitable(SURROGATES[surrogate_name])
+    put = stream_tile if streaming else store_tile
     digest = DIGEST
 
     def backward(first, end, x, steps, tau_h, vth_h, tau_r_h, uth_h, kept_u, kept_r, grad, grad_x, sums):  # type: ignore[no-untyped-def]
@@ -126,9 +152,9 @@ def backward_kernel(kind: str, surrogate_name: str, through_time: bool, streamin
         rows = x.size // steps
         segments = (steps + SEGMENT - 1) // SEGMENT
         for tile in range(first, end):
-            scratch = np.empty(BLOCK * W, x.dtype)
-            potentials = np.empty(SEGMENT * W, x.dtype)
-            resistances = np.empty(SEGMENT * W if refractory else 1, x.dtype)
+            scratch = aligned(BLOCK * W, x.dtype)
+            potentials = aligned(SEGMENT * W, x.dtype)
+            resistances = aligned(SEGMENT * W if refractory else 1, x.dtype)
             row = np.minimum(tile * W + np.arange(W), rows - 1)
             starts = row * steps
             tau, vth = spread(tau_h, row, scratch), spread(vth_h, row, scratch)
@@ -184,7 +210,7 @@ def backward_kernel(kind: str, surrogate_name: str, through_time: bool, streamin
                             grad_r = carried - grad_v * uth
                         grad_u = tau * grad_v
                         store(scratch, j * W, grad_v)
-                    write(grad_x, starts, t, n, scratch, 0, streaming)
+                    write(grad_x, starts, t, n, scratch, 0, put)
                 for p, total in enumerate((sum_tau, sum_vth, sum_tau_r, sum_uth)):
                     store(scratch, 0, total)
                     for lane in range(W):

@@ -2,7 +2,8 @@
 
 Arithmetic on Lanes rounds as torch does: a Python number takes the dtype of the Lanes (numba alone would widen
 float32 to float64), and a comparison gives 1.0 or 0.0. ``load_tile`` and ``store_tile`` transpose 16x16 blocks
-between row-major memory, where a row's steps are neighbours, and scratch, where a step's rows are.
+between row-major memory, where a row's steps are neighbours, and scratch, where a step's rows are. Spikes need no
+transposing: a row's BLOCK spikes are the bits of one number (``store_spikes``).
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from numba.extending import models, overload, register_model
 
 intrinsic: Any = numba.extending.intrinsic  # its own annotation counts the typing context as an argument
 
-W = 16  # rows in a tile
+W = 32  # rows in a tile: two 512-bit registers, as one alone waits for each operation's result
 BLOCK = 16  # steps in a transposed block
 LINE = 64  # bytes of a cache line
 
@@ -225,5 +226,30 @@ def tile_store(streaming: bool) -> Any:
     return store_tile
 
 
-store_tile = tile_store(streaming=False)
-stream_tile = tile_store(streaming=True)  # needs rows that start at multiples of LINE bytes
+def spike_store(streaming: bool) -> Any:
+    @intrinsic
+    def store_spikes(_typing: Any, array: types.Array, starts: types.Array, at: types.Integer, spiked: Lanes) -> Any:
+        """array[starts[r] + at + k] = bit k of spiked[r] for W rows r and BLOCK steps k."""
+
+        def codegen(context: Any, builder: ir.IRBuilder, signature: Any, args: Any) -> ir.Value:
+            integer = ir.IntType(spiked.dtype.bitwidth)
+            integers = builder.fptosi(args[3], ir.VectorType(integer, W))
+            bits = ir.Constant(ir.VectorType(integer, BLOCK), [1 << k for k in range(BLOCK)])
+            none = ir.Constant(bits.type, [0] * BLOCK)
+            ones, zeros = (ir.Constant(vector(array.dtype, BLOCK), [number] * BLOCK) for number in (1.0, 0.0))
+            for row in range(W):
+                lane = ir.Constant(ir.VectorType(ir.IntType(32), BLOCK), [row] * BLOCK)
+                mine = builder.and_(builder.shuffle_vector(integers, integers, lane), bits)
+                values = builder.select(builder.icmp_unsigned("!=", mine, none), ones, zeros)
+                address = row_address(context, builder, signature.args, args[0], args[1], row, args[2])
+                store_vector(builder, values, address, streaming)
+            return context.get_dummy_value()
+
+        return types.void(array, starts, types.intp, spiked), codegen
+
+    return store_spikes
+
+
+store_tile, store_spikes = tile_store(streaming=False), spike_store(streaming=False)
+# These need rows that start at multiples of LINE bytes.
+stream_tile, stream_spikes = tile_store(streaming=True), spike_store(streaming=True)
