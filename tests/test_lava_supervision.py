@@ -45,8 +45,17 @@ def marked(mark: str) -> set[int]:
 
 
 def children(pid: int) -> list[int]:
-    """Zombies too; oldest first."""
-    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    """Zombies too; oldest first. (The kernel's own list of children may miss some while others end.)"""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            fields = (entry / "stat").read_text().rsplit(")", 1)[1].split()
+        except OSError:
+            continue
+        parent, started = int(fields[1]), int(fields[19])
+        if parent == pid:
+            found.append((started, int(entry.name)))
+    return [child for _, child in sorted(found)]
 
 
 def actors(mark: str) -> list[int]:
