@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Literal
 import click
 
 from spikestrip.command import main
-from spikestrip.errors import BadInput
 from spikestrip.files import writable
 
 if TYPE_CHECKING:
@@ -63,17 +62,17 @@ def reference(network: Network, x: np.ndarray, form: Form, dtype: str, device: s
     from spikestrip.inputs import expand
     from spikestrip.program import at_sample
     from spikestrip.trace import Trace
+    from train.devices import check_device
     from train.neurons.methods import default_method
 
-    if device.startswith("cuda") and not torch.cuda.is_available():
-        raise BadInput("--device cuda", "this machine has no CUDA device that torch can use")
+    check_device(device)
     program = strip(network)
     kind = getattr(torch, dtype)
     outputs, trains, events, seconds = [], [], [], 0.0
     with torch.inference_mode(), tqdm(total=len(x), desc=f"{form} reference", unit="seq", disable=None) as bar:
         network = copy.deepcopy(network).to(device=device, dtype=kind)
         if network.config.parallel == "scan":
-            network.set_parallel(default_method(device, rows=BATCH * network.config.d_model))
+            network.set_parallel(default_method(device))
         for start in range(0, len(x), BATCH):
             chunk = x[start : start + BATCH]
             began = time.perf_counter()

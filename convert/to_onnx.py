@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from convert.options import rules_options, stated
 from convert.to_nir import load_program
 from spikestrip.command import main
 from spikestrip.errors import BadInput
@@ -24,7 +25,16 @@ from spikestrip.inputs import expand, read
 @click.option("--functions", is_flag=True, help="Write OUT.fn.onnx as well, where each operation is a function.")
 @click.option("--int8", "measured_on", type=click.Path(path_type=Path), metavar="X.NPY", help="Keep the weights that "
               "spikes reach in 8 bits, and say how many spikes that changes on this input (B, T, C).")  # fmt: skip
-def command(source: Path, out: Path | None, form: str, dtype: str, functions: bool, measured_on: Path | None) -> None:
+@rules_options
+def command(
+    source: Path,
+    out: Path | None,
+    form: str,
+    dtype: str,
+    functions: bool,
+    measured_on: Path | None,
+    **rules: str | float | None,
+) -> None:
     """Write SOURCE, a checkpoint (.pt, .safetensors) or a NIR file (.nir), as an ONNX model of standard operators."""
     from convert.writers.onnx import cost, export, quantised, write
 
@@ -33,7 +43,7 @@ def command(source: Path, out: Path | None, form: str, dtype: str, functions: bo
     out = source.with_suffix(".int8.onnx" if int8 else ".onnx") if out is None else out
     if out.exists() and out.samefile(source):
         raise BadInput(out, "is the input itself; give another name with -o")
-    program = load_program(source)
+    program = load_program(source, stated(rules))
     if measured_on is not None:
         x = expand(read(measured_on, program.input_shape), program.input_shape)
         for layer, share in cost(program, quantised(program), x).items():

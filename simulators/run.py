@@ -8,12 +8,13 @@ import time
 from collections.abc import Iterator, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, get_args
+from typing import get_args
 
 import click
 import numpy as np
 from tqdm import tqdm
 
+from convert.options import rules_options, stated
 from simulators import backends
 from simulators.backends import Backend, Dtype, Progress, Recording
 from spikestrip import __version__, inputs, ledger, trace
@@ -145,19 +146,15 @@ def _versions() -> str:
 @click.option("--dtype", type=click.Choice(get_args(Dtype)), default="float64", help="Arithmetic.")
 @click.option("--device", default="cpu", help="cpu, or cuda where the backend has it.")
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="The trace to write (HDF5).")
-@click.option("--dt", type=float, help="Seconds of one step; this and the rest for graphs that we didn't write.")
-@click.option("--integrate", help="euler, exponential or as-importer:NAME.")
-@click.option("--compare", type=click.Choice(["ge", "gt"]), help="Fire at the threshold, or only above it.")
-@click.option("--reset", type=click.Choice(["hard", "soft"]), help="Reset by value or by subtraction.")
+@rules_options
 def command(
     model: Path, name: str, source: Path, dtype: Dtype, device: str, output: Path, **rules: str | float | None
 ) -> None:
     """Run the NIR file MODEL step by step on a simulator, and write its spikes, events and output as a trace."""
-    from convert.readers.nir import Rules, reading
+    from convert.readers.nir import reading
 
     writable(output)
-    stated: dict[str, Any] = {rule: value for rule, value in rules.items() if value is not None}
-    read = reading(model, Rules(**stated) if stated else None)
+    read = reading(model, stated(rules))
     for remark in read.remarks:
         click.echo(f"{model}: {remark}", err=True)
     x = inputs.read(source, read.program.input_shape)

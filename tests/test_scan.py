@@ -242,8 +242,8 @@ def test_what_cannot_be_computed_is_refused_by_name() -> None:
 
 
 def test_default_method_is_exact() -> None:
-    assert default_method("cpu", 64) == "scan"
-    assert default_method(torch.device("cuda"), 64) == "block"
+    assert default_method("cpu") == "scan"
+    assert default_method(torch.device("cuda")) == "block"
     assert set(METHODS) >= {"bptt", "scan", "block", "sdn", "pmbc"}
 
 

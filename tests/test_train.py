@@ -62,6 +62,7 @@ def test_an_untrained_network_fires_on_normal_input(tmp_path, model):
         (["--parallel", "scan:3,bptt:3", "--epochs", "5"], "add up"),
         (["--d-model", "0"], "d-model"),
         (["--tau", "1.5"], "tau"),
+        (["--device", "abacus"], "abacus"),
         (["--model", "spikessm", "--reset", "hard"], "hard"),
         (["--model", "pspikessm", "--reset", "hard"], "hard"),
         (["--model", "pspikessm", "--parallel", "sdn"], "sdn"),

@@ -40,8 +40,8 @@ def parse_schedule(text: str, epochs: int) -> tuple[tuple[str, int], ...]:
 @click.command(context_settings={"show_default": True})
 @click.option("--task", default="mnist5k", help="Data set; an unknown name lists them.")
 @click.option("--model", type=click.Choice(sorted(RESET_OF)), default="spikingssm", help="Whose neuron and block.")
-@click.option("--parallel", default="scan", help="How spikes are computed in parallel: scan, block, sdn, pmbc or bptt; "
-              "or a schedule such as scan:8,sdn:2.")  # fmt: skip
+@click.option("--parallel", help="How spikes are computed in parallel: scan, block, sdn, pmbc or bptt; or a schedule "
+              "such as scan:8,sdn:2. Default: scan on the CPU, block elsewhere.")  # fmt: skip
 @click.option("--pmbc-iterations", type=click.IntRange(1), help="Stop pmbc after M iterations, as the paper "
               "does, and say how many spikes that misses. Default: until the bounds meet.")  # fmt: skip
 @click.option("--d-model", type=click.IntRange(1), default=64, help="H, channels of the residual stream.")
@@ -62,7 +62,7 @@ def parse_schedule(text: str, epochs: int) -> tuple[tuple[str, int], ...]:
 @click.option("--data-dir", type=click.Path(path_type=Path), help="Where data sets lie or are cached.")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Checkpoint to write (.pt, .safetensors).")
 def command(
-    task: str, model: str, parallel: str, pmbc_iterations: int | None, d_model: int, d_state: int, layers: int,
+    task: str, model: str, parallel: str | None, pmbc_iterations: int | None, d_model: int, d_state: int, layers: int,
     mix: str, norm: str, prenorm: bool,
     reset: str | None, tau: float, dropout: float, epochs: int, batch: int, lr: float, target_rate: float | None,
     seed: int, device: str,
@@ -71,10 +71,13 @@ def command(
     """Train a spiking state-space model in parallel over time and write a checkpoint."""
     from train import tasks
     from train.config import Config
+    from train.devices import check_device
     from train.loop import Recipe
+    from train.neurons.methods import default_method
 
     writable(out)
-    schedule = parse_schedule(parallel, epochs)
+    check_device(device)
+    schedule = parse_schedule(parallel or default_method(device), epochs)
     data = tasks.load(task, data_dir)
     config = Config.parse({
         "d_input": data.channels, "d_output": data.classes, "tokens": data.tokens, "d_model": d_model,
@@ -97,8 +100,6 @@ def fit(config: Config, data: Task, recipe: Recipe, device: str, out: Path) -> d
     from train.loop import evaluate, train
     from train.networks import Network
 
-    if device.startswith("cuda") and not torch.cuda.is_available():
-        raise BadInput("--device cuda", "this machine has no CUDA device that torch can use")
     torch.manual_seed(recipe.seed)
     network = Network(config)
     history = train(network, data.train, recipe, device)

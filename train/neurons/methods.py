@@ -32,6 +32,6 @@ def spikes(x: Tensor, neuron: Neuron, method: str, **options: Any) -> Tensor:
     return import_module(METHODS[method]).run(x, neuron, **options)
 
 
-def default_method(device: torch.device | str, rows: int) -> str:
-    """The fastest exact method for ``rows`` = B*H rows on ``device``."""
+def default_method(device: torch.device | str) -> str:
+    """The fastest exact method on ``device``, for few rows and for many."""
     return "scan" if torch.device(device).type == "cpu" else "block"

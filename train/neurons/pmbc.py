@@ -227,7 +227,7 @@ def rows_of(neuron: Neuron, rows: slice | Tensor) -> Neuron:
 
 
 def exact_method(x: Tensor) -> str:
-    return methods.default_method(x.device, x.shape[:-1].numel())
+    return methods.default_method(x.device)
 
 
 def _refractory(neuron: Neuron) -> tuple[Tensor, Tensor]:
