@@ -98,20 +98,30 @@ def test_a_stall() -> None:
         run("stop", patience=6)
 
 
-def test_lavas_own_service_is_killed(mark: str) -> None:
-    def kill(steps: int) -> None:
-        os.kill(actors(mark)[-1], signal.SIGKILL)
+def killing(victim: Callable[[], int]) -> Callable[[int], None]:
+    """Progress that kills ``victim()`` when first called; the run may report once more before it notices."""
+    killed: list[int] = []
 
+    def progress(steps: int) -> None:
+        if not killed:
+            killed.append(victim())
+            os.kill(killed[0], signal.SIGKILL)
+
+    return progress
+
+
+def test_lavas_own_service_is_killed(mark: str) -> None:
     with pytest.raises(SimulatorFault, match="its own service: its process was killed by SIGKILL"):
-        run("slow", kill)
+        run("slow", killing(lambda: actors(mark)[-1]))
 
 
 def test_the_worker_is_killed(mark: str) -> None:
-    def kill(steps: int) -> None:
-        os.kill(*marked(mark) & set(children(os.getpid())), signal.SIGKILL)
+    def worker() -> int:
+        (found,) = marked(mark) & set(children(os.getpid()))
+        return found
 
     with pytest.raises(SimulatorFault, match=r"ended by itself \(killed by SIGKILL"):
-        run("slow", kill)
+        run("slow", killing(worker))
 
 
 def test_interrupted(mark: str) -> None:
