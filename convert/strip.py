@@ -36,7 +36,7 @@ def strip(network: Network, *, share: bool = False) -> Program:
     ``share``: the program keeps the network's own memory, for a network that nobody changes afterwards.
     """
     config = network.config
-    chain = _Chain(config.layers)
+    chain = _Chain(config.layers * (8 if config.ssm_activation == "gelu" else 7) + 3)
     chain.add("encoder", _affine(network.encoder))
     for index, block in enumerate(network.blocks):
         if isinstance(block, ProbabilisticBlock):
@@ -55,10 +55,10 @@ def strip(network: Network, *, share: bool = False) -> Program:
 class _Chain:
     """Layers in order of execution; the number in each name makes alphabetical order the same."""
 
-    def __init__(self, blocks: int) -> None:
+    def __init__(self, longest: int) -> None:
         self.layers: list[Layer] = []
         self.last = INPUT
-        self.digits = max(2, len(str(7 * blocks + 3)))
+        self.digits = max(2, len(str(longest)))
 
     def add(self, name: str, operation: Operation, *inputs: str) -> str:
         """Append a layer that reads ``inputs`` (or else the last one); returns its full name."""
@@ -104,6 +104,8 @@ def _strip_probabilistic(chain: _Chain, name: str, block: ProbabilisticBlock) ->
     entering, seed = chain.last, block.config.seed
     chain.add(f"{name}_sample", _sampler(block.sample, seed))
     chain.add(f"{name}_ssm", _ssm(block))
+    if block.config.ssm_activation == "gelu":
+        chain.add(f"{name}_activation", GELU())
     chain.add(f"{name}_spike", _sampler(block.fire, seed))
     chain.add(f"{name}_mix", _affine(block.mixer.linear))
     activation: Operation = {nn.GELU: GELU(), nn.ReLU: Clamp(0.0), nn.GLU: GLU()}[type(block.mixer.activation)]

@@ -1,9 +1,11 @@
 """Checkpoints: round trip, and every way in which a file can be wrong."""
 
+import copy
 import dataclasses
 import os
 import pickle
 import re
+import warnings
 import zipfile
 
 import numpy as np
@@ -12,8 +14,9 @@ import torch
 from test_strip import trained
 
 from convert.strip import strip
-from spikestrip.errors import BadInput
+from spikestrip.errors import BadInput, Refused
 from train.checkpoint import Checkpoint, load, save
+from train.neurons import sdn
 
 
 @pytest.mark.parametrize("suffix", [".pt", ".safetensors"])
@@ -34,6 +37,51 @@ def test_loads_without_our_code_and_without_running_any(tmp_path):
     plain = torch.load(path, weights_only=True)
     assert (plain["format"], plain["version"]) == ("spikestrip", 1)
     assert plain["config"]["d_model"] == 9
+
+
+@pytest.mark.parametrize("suffix", [".pt", ".safetensors"])
+def test_a_network_takes_its_surrogate_along(tmp_path, suffix):
+    network = trained(1, parallel="sdn")
+    surrogate = copy.deepcopy(sdn.shipped("hard", 0.125))
+    surrogate.network.b3 += 0.3  # guesses worse, and otherwise than the shipped one
+    network.set_surrogate(surrogate)
+    path = tmp_path / f"ckpt{suffix}"
+    save(path, Checkpoint(network))
+    again = load(path).network
+    assert again.sdn is not None
+    assert again.sdn.header == surrogate.header
+    x = torch.randn(2, 40, 2)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", sdn.SurrogateWarning)
+        (logits, trains), (expected, _) = again(x), network(x)
+        shipped = trained(1, parallel="sdn")(x)[1]
+    assert torch.equal(logits, expected)
+    assert not torch.equal(trains[0], shipped[0])
+
+
+def test_a_surrogate_that_is_broken_or_of_another_neuron_is_refused(tmp_path):
+    network = trained(0, parallel="sdn")
+    with pytest.raises(Refused, match=r"tau 0\.125, not hard, 0\.25"):
+        trained(0, tau=0.25).set_surrogate(sdn.shipped("hard", 0.125))
+    with pytest.raises(Refused, match="not soft"):
+        trained(0, reset="soft").set_surrogate(sdn.shipped("hard", 0.125))
+    network.set_surrogate(sdn.shipped("hard", 0.125))
+    path = tmp_path / "ckpt.pt"
+    save(path, Checkpoint(network))
+    content = torch.load(path, weights_only=True)
+    weights = content["state_dict"]
+
+    def changed(**changes):
+        torch.save(content | changes, path)
+        return path
+
+    refused(changed(config=content["config"] | {"tau": 0.25}), "surrogate", r"0\.25")
+    refused(changed(surrogate=content["surrogate"] | {"grade": []}), "surrogate", "grade")
+    refused(changed(surrogate=3), "surrogate")
+    refused(changed(state_dict=weights | {"surrogate.w1": torch.zeros(2)}), "surrogate", "w1")
+    refused(changed(state_dict={name: weights[name] for name in weights if name != "surrogate.b1"}), "surrogate", "b1")
+    del content["surrogate"]
+    refused(changed(), "surrogate")
 
 
 def saved(tmp_path, **changes):

@@ -16,7 +16,7 @@ from click.testing import CliRunner
 
 from spikestrip.errors import BadInput, Refused
 from train import sdn as command
-from train.neurons import sdn
+from train.neurons import sdn, sdn_grade
 from train.neurons.neuron import Neuron
 from train.neurons.sdn_network import SDN
 
@@ -167,7 +167,7 @@ def test_training_targets_are_the_neurons(reset):
 def test_the_mismatch_counts_spikes():
     truth = torch.tensor([[0, 1, 0, 1], [0, 1, 0, 0]]) > 0
     guess = torch.tensor([[0, 0, 0, 1], [0, 1, 0, 0]]) > 0
-    assert command.mismatch(guess, truth) == {
+    assert sdn_grade.mismatch(guess, truth) == {
         "wrong_steps": 1 / 8,
         "wrong_sequences": 1 / 2,
         "rate": 3 / 8,
@@ -241,3 +241,14 @@ def test_foreign_files_are_refused(tmp_path, monkeypatch):
         with pytest.raises(BadInput, match=file.name):
             sdn.load(file)
     assert not (tmp_path / "trapped").exists()
+
+
+def test_a_surrogate_that_an_evaluation_loaded_can_be_trained_with():
+    sdn.shipped.cache_clear()
+    x = torch.randn(2, 3, 50, generator=torch.Generator().manual_seed(0))
+    neuron = Neuron(reset="hard", tau=torch.tensor(0.125), vth=torch.ones(3))
+    with torch.inference_mode():
+        sdn.run(x, neuron)
+    x.requires_grad_()
+    sdn.run(x, neuron).sum().backward()
+    assert x.grad is not None

@@ -28,6 +28,9 @@ CONFIGS = [
     {"model": "pspikessm", "reset": "none", "seed": 2**40 + 3},
     {"model": "pspikessm", "reset": "none", "mix": "glu", "norm": "layer", "readout": "sequence"},
     {"model": "pspikessm", "reset": "none", "norm": "none", "tokens": True, "d_input": 7},
+    {"model": "pspikessm", "reset": "none", "ssm_activation": "gelu", "dropout": 0.5, "tie_dropout": True},
+    {"mix": "glu", "norm": "layer", "prenorm": True, "dropout": 0.3, "tie_dropout": True, "drop_spikes": True},
+    {"learn_threshold": False},
 ]
 
 
@@ -97,10 +100,34 @@ def test_the_parallel_method_leaves_no_trace_in_the_program():
 
 
 def test_names_sort_in_order_of_execution_however_deep():
-    program = strip(trained(0, layers=20, mix="glu"))
-    names = [layer.name for layer in program.layers]
-    assert len(names) > 100
-    assert names == sorted(names)
+    gelu = {"model": "pspikessm", "reset": "none", "ssm_activation": "gelu", "norm": "layer"}
+    for program in (strip(trained(0, layers=20, mix="glu")), strip(trained(0, layers=14, **gelu))):
+        names = [layer.name for layer in program.layers]
+        assert len(names) > 100
+        assert names == sorted(names)
+
+
+def test_fixed_thresholds_are_1_and_have_no_gradient():
+    network = trained(2, learn_threshold=False)
+    assert not any("ln_vth" in name for name, _ in network.named_parameters())
+    thresholds = [layer.operation.threshold for layer in strip(network).layers if layer.operation.kind == "lif"]
+    np.testing.assert_array_equal(thresholds, np.ones((2, 9)))
+
+
+def test_tied_dropout_leaves_out_whole_channels_of_the_mix_and_of_the_spikes():
+    torch.manual_seed(0)
+    block = trained(0, dropout=0.5, tie_dropout=True, drop_spikes=True, norm="none").blocks[0].train()
+    seen = []
+    block.mix.weight.data.copy_(torch.eye(9))
+    block.mix.bias.data.fill_(1.0)
+    x = torch.randn(8, 9, 30)
+    with torch.no_grad():
+        y, (fired,) = block(x)
+    for row, spikes in zip((y - x).flatten(0, 1), fired.flatten(0, 1), strict=True):
+        # dropped, mixed without its spikes, or both kept: each scaled by 1/(1 - 0.5) once for every mask
+        kinds = [torch.zeros(30), torch.full((30,), 2.0), 2 + 4 * spikes]
+        seen.append(next(kind for kind, value in enumerate(kinds) if torch.allclose(row, value, atol=1e-5)))
+    assert min(seen.count(kind) for kind in range(3)) > 5
 
 
 def test_bidirectional_kernels_are_refused_by_name():

@@ -8,7 +8,8 @@ from commands import run
 from spikestrip.errors import BadInput
 from train import tasks
 from train.checkpoint import load
-from train.run import command, parse_schedule
+from train.experiment import parse_schedule
+from train.run import command
 
 
 @pytest.mark.parametrize(("name", "size", "steps"), [("digits", 1797, 64), ("mnist5k", 5000, 784)])

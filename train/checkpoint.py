@@ -14,13 +14,16 @@ import safetensors.torch
 import torch
 from safetensors import SafetensorError, safe_open
 
-from spikestrip.errors import BadInput
+from spikestrip.errors import BadInput, Refused
 from spikestrip.files import atomic, existing
+from train import importing
 from train.config import Config
 from train.networks import Network
+from train.neurons.sdn import UNREADABLE, Surrogate, reason
 
 FORMAT = "spikestrip"
 VERSION = 1
+SURROGATE = "surrogate."  # before the names of its weights
 
 
 @dataclasses.dataclass
@@ -42,6 +45,9 @@ def save(path: str | os.PathLike[str], checkpoint: Checkpoint) -> None:
         "metrics": checkpoint.metrics,
     }
     weights = {name: tensor.cpu() for name, tensor in checkpoint.network.state_dict().items()}
+    if checkpoint.network.sdn is not None:
+        header["surrogate"] = checkpoint.network.sdn.header
+        weights |= {SURROGATE + name: tensor for name, tensor in checkpoint.network.sdn.content["state_dict"].items()}
     with atomic(path) as temporary:
         if Path(path).suffix == ".safetensors":
             contiguous = {name: tensor.contiguous() for name, tensor in weights.items()}
@@ -51,13 +57,15 @@ def save(path: str | os.PathLike[str], checkpoint: Checkpoint) -> None:
 
 
 def load(path: str | os.PathLike[str]) -> Checkpoint:
-    """Read a checkpoint, in evaluation mode on the CPU.
+    """Read a checkpoint, ours or one of a paper's own code (train.importing), in evaluation mode on the CPU.
 
     Raises BadInput for what is truncated, foreign, of another version, would run code, can't be deployed
     (bidirectional kernels), or holds NaN.
     """
     source = existing(path)
     header = _read_safetensors(source) if source.suffix == ".safetensors" else _read_torch(source)
+    if "format" not in header and importing.marker(header):
+        header = importing.load(source, header)
     if header.get("format") != FORMAT:
         raise BadInput(source, f"is not a Spikestrip checkpoint ({_foreign(header)})")
     if header.get("version") != VERSION:
@@ -70,7 +78,11 @@ def load(path: str | os.PathLike[str]) -> Checkpoint:
             network = Network(Config.parse(header["config"]))
     except BadInput as error:
         raise BadInput(source, str(error)) from error
-    _fill(source, network, header["state_dict"])
+    weights = dict(header["state_dict"])
+    surrogate = {name: weights.pop(name) for name in list(weights) if str(name).startswith(SURROGATE)}
+    _fill(source, network, weights)
+    if "surrogate" in header or surrogate:
+        _fill_surrogate(source, network, header.get("surrogate"), surrogate)
     return Checkpoint(network.eval(), header.get("task") or {}, header.get("metrics") or {})
 
 
@@ -80,7 +92,8 @@ def _read_torch(source: Path) -> dict[str, Any]:
     try:
         header = torch.load(source, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        raise BadInput(source, "holds a pickle that would run code; refused") from error
+        remedy = "of a Lightning checkpoint, save the state_dict alone"
+        raise BadInput(source, f"holds a pickle that would run code; refused ({remedy})") from error
     except Exception as error:  # torch raises whatever its unpickler met
         raise BadInput(source, f"can't be read as a checkpoint: {str(error).splitlines()[0]}") from error
     if not isinstance(header, dict):
@@ -119,6 +132,16 @@ def _fill(source: Path, network: Network, weights: dict[str, Any]) -> None:
         if value.is_floating_point() and not bool(torch.isfinite(value).all()):
             raise BadInput(source, f"{name} holds NaN or infinity")
     network.load_state_dict({name: value.to(expected[name].dtype) for name, value in weights.items()}, assign=True)
+
+
+def _fill_surrogate(source: Path, network: Network, header: Any, weights: dict[str, Any]) -> None:
+    state = {name.removeprefix(SURROGATE): value for name, value in weights.items()}
+    try:
+        network.set_surrogate(Surrogate.parse({**header, "state_dict": state}))
+    except Refused as error:
+        raise BadInput(source, str(error)) from error
+    except UNREADABLE as error:
+        raise BadInput(source, f"holds no whole surrogate ({reason(error)})") from error
 
 
 def _shape(value: Any) -> Any:

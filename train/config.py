@@ -13,6 +13,7 @@ from train.norms import Norm
 Mix = Literal["linear", "glu"]
 Model = Literal["spikingssm", "spikessm", "pspikessm"]
 Readout = Literal["mean", "sequence"]
+SSMActivation = Literal["none", "gelu"]
 
 RESETS: dict[str, tuple[str, ...]] = {
     "spikingssm": ("hard", "soft"),
@@ -30,6 +31,11 @@ class Config:
     d_state: N, the complex modes kept of each conjugate pair (2N real states a channel).
     tau: decay of the membrane potential in (0, 1]. ``tau_r``, ``uth``: where refractory variables start (trained).
     prenorm: normalise the block's input instead of the sum after it.
+    dropout: share of the mix's values left out in training; ``tie_dropout``: one mask for all steps of a sequence and
+        channel (DropoutNd of the S4 code); ``drop_spikes``: the same on the spikes, before they are mixed.
+    learn_threshold: false keeps every threshold at 1.
+    ssm_activation: between the SSM and the sampler of pspikessm: in our reading none in the paper, GELU in its public
+        fork.
     parallel: how the spikes are computed in parallel, a name in train.neurons.methods.METHODS; pspikessm draws all
         steps at once, so it takes none that approximates or iterates.
     pmbc_iterations: the paper's fixed number of iterations M, which misses spikes; 0 goes on until the bounds meet.
@@ -59,13 +65,17 @@ class Config:
     pmbc_iterations: int = 0
     seed: int = 0
     bidirectional: bool = False
+    learn_threshold: bool = True
+    tie_dropout: bool = False
+    drop_spikes: bool = False
+    ssm_activation: SSMActivation = "none"
 
     def __post_init__(self) -> None:
         if self.bidirectional:
             raise BadInput("config", "the kernels are bidirectional: they read the future, so no step can run them")
         choices = {
             "model": get_args(Model), "mix": get_args(Mix), "norm": get_args(Norm), "readout": get_args(Readout),
-            "parallel": tuple(METHODS),
+            "parallel": tuple(METHODS), "ssm_activation": get_args(SSMActivation),
         }  # fmt: skip
         for name, allowed in choices.items():
             if getattr(self, name) not in allowed:
@@ -78,6 +88,10 @@ class Config:
             raise BadInput("config", "pspikessm normalises in its FuseClamp; it has no prenorm")
         if self.model == "pspikessm" and self.parallel in ("sdn", "pmbc"):
             raise BadInput("config", f"pspikessm draws all steps at once; {self.parallel} has nothing to compute")
+        if self.model == "pspikessm" and (self.drop_spikes or not self.learn_threshold):
+            raise BadInput("config", "pspikessm has no thresholds and drops no spikes: learn_threshold, drop_spikes")
+        if self.model != "pspikessm" and self.ssm_activation != "none":
+            raise BadInput("config", f"{self.model} has no ssm_activation: its neuron follows the SSM")
         if not 0 <= self.seed < 1 << 63:
             raise BadInput("config", f"seed is {self.seed}, not in 0 .. 2^63 - 1")
         for name in ("d_input", "d_output", "d_model", "d_state", "layers"):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -17,22 +18,30 @@ from torch.nn import functional as F
 from train.config import Config
 from train.neurons.methods import spikes
 from train.neurons.neuron import Neuron
-from train.norms import make_norm, normalise
+from train.neurons.sdn import Surrogate
+from train.norms import make_dropout, make_norm, normalise
 from train.pspikessm import ProbabilisticBlock
 from train.ssm import S4D
 
 
 class SpikingNeuron(nn.Module):
-    """A layer of H neurons with learned thresholds, computed over the whole sequence by ``method``.
+    """A layer of H neurons, computed over the whole sequence by ``method``; ``sdn`` stands in for the shipped SDN.
 
-    The threshold is exp(ln_vth); the refractory decay sigmoid(logit_tau_r) and strength Uth = exp(ln_uth) >= 0.
+    The threshold is exp(ln_vth), learned or fixed at 1; the refractory decay sigmoid(logit_tau_r) and strength
+    Uth = exp(ln_uth) >= 0.
     """
+
+    ln_vth: Tensor
 
     def __init__(self, config: Config) -> None:
         super().__init__()
         self.config = config
         self.method = config.parallel
-        self.ln_vth = nn.Parameter(torch.zeros(config.d_model))
+        self.sdn: Surrogate | None = None
+        if config.learn_threshold:
+            self.ln_vth = nn.Parameter(torch.zeros(config.d_model))
+        else:
+            self.register_buffer("ln_vth", torch.zeros(config.d_model))
         if config.reset == "refractory":
             odds = config.tau_r / (1 - config.tau_r)
             self.logit_tau_r = nn.Parameter(torch.full((config.d_model,), math.log(odds)))
@@ -53,13 +62,21 @@ class SpikingNeuron(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        fixed = self.config.pmbc_iterations if self.method == "pmbc" else 0
-        options = {"iterations": fixed} if fixed else {}
+        options: dict[str, Any] = {}
+        if self.method == "pmbc" and self.config.pmbc_iterations:
+            options["iterations"] = self.config.pmbc_iterations
+        if self.method == "sdn":
+            options["surrogate"] = self.sdn
         return spikes(x, self.neuron(x.dtype), self.method, **options)
 
 
 class Block(nn.Module):
-    """x -> [norm] -> S4D -> neuron -> mix -> + x -> [norm], on (B, H, L)."""
+    """x -> [norm] -> S4D -> neuron -> [dropout] -> mix -> dropout -> + x -> [norm], on (B, H, L).
+
+    SpikingSSM's published block has mix "glu", ``tie_dropout``, ``drop_spikes``, and a LayerNorm with ``prenorm``.
+    Where it has no prenorm, its code computes the norm after the sum and throws the result away: that is norm "none"
+    here, while "batch" and "layer" are really applied.
+    """
 
     def __init__(self, config: Config) -> None:
         super().__init__()
@@ -68,14 +85,14 @@ class Block(nn.Module):
         self.ssm = S4D(width, 2 * config.d_state, init=config.ssm_init, rule=config.ssm_rule)
         self.neuron = SpikingNeuron(config)
         self.mix = nn.Linear(width, 2 * width if config.mix == "glu" else width)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = make_dropout(config.dropout, config.tie_dropout)
         self.norm = make_norm(config.norm, width)
 
     def forward(self, x: Tensor, first_sample: int = 0) -> tuple[Tensor, list[Tensor]]:
         """(B, H, L) -> the block's output (B, H, L) and its spikes (B, H, L); the samples' numbers don't matter."""
         z = normalise(self.norm, x) if self.config.prenorm else x
         fired = self.neuron(self.ssm(z))
-        z = _over_channels(self.mix, fired)
+        z = _over_channels(self.mix, self.dropout(fired) if self.config.drop_spikes else fired)
         if self.config.mix == "glu":
             z = F.glu(z, dim=1)
         x = x + self.dropout(z)
@@ -83,9 +100,13 @@ class Block(nn.Module):
 
 
 class Network(nn.Module):
-    """Encoder -> blocks -> head -> readout. Parallel over time."""
+    """Encoder -> blocks -> head -> readout. Parallel over time.
+
+    ``sdn``: the surrogate that ``parallel`` "sdn" uses; None takes the one that is shipped for the neuron.
+    """
 
     blocks: Sequence[Block | ProbabilisticBlock]
+    sdn: Surrogate | None = None
 
     def __init__(self, config: Config) -> None:
         super().__init__()
@@ -103,6 +124,14 @@ class Network(nn.Module):
         for module in self.modules():
             if isinstance(module, SpikingNeuron):
                 module.method = method
+
+    def set_surrogate(self, surrogate: Surrogate) -> None:
+        """Use ``surrogate`` wherever spikes are computed by "sdn". Raises Refused if it's one of another neuron."""
+        surrogate.check(self.config.reset, self.config.tau)
+        self.sdn = surrogate
+        for module in self.modules():
+            if isinstance(module, SpikingNeuron):
+                module.sdn = surrogate
 
     def forward(self, x: Tensor, first_sample: int = 0) -> tuple[Tensor, list[Tensor]]:
         """x: (B, L, d_input), or token ids (B, L) or (B, L, 1) if ``tokens``.

@@ -1,4 +1,4 @@
-"""The norm over features of a block, on streams (B, H, L)."""
+"""The norm over features and the dropout of a block, on streams (B, H, L)."""
 
 from __future__ import annotations
 
@@ -14,6 +14,11 @@ def make_norm(kind: Norm, width: int) -> nn.Module:
     if kind == "batch":
         return nn.BatchNorm1d(width)
     return nn.LayerNorm(width) if kind == "layer" else nn.Identity()
+
+
+def make_dropout(share: float, tied: bool) -> nn.Module:
+    """Dropout of single values, or with ``tied`` of channels: one mask for all steps (DropoutNd of the S4 code)."""
+    return nn.Dropout1d(share) if tied else nn.Dropout(share)
 
 
 def normalise(norm: nn.Module, x: Tensor) -> Tensor:

@@ -6,11 +6,14 @@ from torch import Tensor, nn
 
 from train.config import Config
 from train.neurons.bernoulli import FuseClamp, SpikeMixer, SpikeSampler
+from train.norms import make_dropout
 from train.ssm import S4D
 
 
 class ProbabilisticBlock(nn.Module):
     """s = SpikeSampler(x);  z = S4D(s);  s' = SpikeSampler(z);  m = SpikeMixer(s');  x' = FuseClamp(x, m).
+
+    With ``ssm_activation`` "gelu", as in the public fork, s' = SpikeSampler(GELU(z)).
 
     Streams are (B, H, L).
     ``index``: the block's place in the network; its samplers draw under the numbers 2*index and 2*index + 1.
@@ -23,9 +26,10 @@ class ProbabilisticBlock(nn.Module):
         self.config = config
         self.sample = SpikeSampler(width, 2 * index)
         self.ssm = S4D(width, 2 * config.d_state, init=config.ssm_init, rule=config.ssm_rule)
+        self.activation = nn.GELU() if config.ssm_activation == "gelu" else nn.Identity()
         self.fire = SpikeSampler(width, 2 * index + 1)
         self.mixer = SpikeMixer(width, "glu" if config.mix == "glu" else "gelu")
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = make_dropout(config.dropout, config.tie_dropout)
         self.fuse = FuseClamp(width, config.norm)
 
     def forward(self, x: Tensor, first_sample: int = 0) -> tuple[Tensor, list[Tensor]]:
@@ -34,5 +38,5 @@ class ProbabilisticBlock(nn.Module):
         The rows of the batch are the samples first_sample, first_sample + 1, ...
         """
         sampled = self.sample(x, self.config.seed, first_sample)
-        fired = self.fire(self.ssm(sampled), self.config.seed, first_sample)
+        fired = self.fire(self.activation(self.ssm(sampled)), self.config.seed, first_sample)
         return self.fuse(x, self.dropout(self.mixer(fired))), [sampled, fired]

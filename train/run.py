@@ -2,48 +2,42 @@
 
 from __future__ import annotations
 
-import re
+import dataclasses
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from spikestrip.command import main
 from spikestrip.errors import BadInput
 from spikestrip.files import writable
+from train.experiment import RESET_OF, Experiment, read
 
 if TYPE_CHECKING:
     from train.config import Config
-    from train.loop import Recipe
-    from train.tasks import Task
+    from train.folder import RunFolder
+    from train.ranks import Ranks
+    from train.recipe import Recipe
+    from train.tasks import Split, Task
 
-RESET_OF = {"spikingssm": "hard", "spikessm": "refractory", "pspikessm": "none"}
 
-
-def parse_schedule(text: str, epochs: int) -> tuple[tuple[str, int], ...]:
-    """``"scan"`` for all epochs, or ``"scan:8,sdn:2"``, whose numbers add up to ``epochs``."""
-    from train.neurons.methods import METHODS
-
-    parts = []
-    for part in text.split(","):
-        match = re.fullmatch(r"([a-z]+)(?::(\d+))?", part.strip())
-        if match is None or match[1] not in METHODS:
-            raise BadInput("--parallel", f"{part!r} is not one of {', '.join(METHODS)}, or METHOD:EPOCHS of them")
-        parts.append((match[1], None if match[2] is None else int(match[2])))
-    if len(parts) == 1 and parts[0][1] is None:
-        return ((parts[0][0], epochs),)
-    if any(count is None for _, count in parts) or sum(count or 0 for _, count in parts) != epochs:
-        raise BadInput("--parallel", f"the epochs of {text!r} don't add up to --epochs {epochs}")
-    return tuple((method, count or 0) for method, count in parts)
+def _from_file(context: click.Context, parameter: click.Parameter, path: Path | None) -> None:
+    if path is not None:
+        context.default_map = read(path)
 
 
 @click.command(context_settings={"show_default": True})
-@click.option("--task", default="mnist5k", help="Data set; an unknown name lists them.")
+@click.argument("experiment", type=click.Path(path_type=Path), required=False, is_eager=True, expose_value=False,
+                callback=_from_file)  # fmt: skip
+@click.option("--task", default="mnist5k", help="Data set (docs/tasks.md); an unknown name lists them.")
+@click.option("--length", type=click.IntRange(1), help="Steps of a sequence, for tasks that leave it open.")
 @click.option("--model", type=click.Choice(sorted(RESET_OF)), default="spikingssm", help="Whose neuron and block.")
 @click.option("--parallel", help="How spikes are computed in parallel: scan, block, sdn, pmbc or bptt; or a schedule "
               "such as scan:8,sdn:2. Default: scan on the CPU, block elsewhere.")  # fmt: skip
 @click.option("--pmbc-iterations", type=click.IntRange(1), help="Stop pmbc after M iterations, as the paper "
               "does, and say how many spikes that misses. Default: until the bounds meet.")  # fmt: skip
+@click.option("--sdn", type=click.Path(path_type=Path), help="Weights of the surrogate for sdn: train/sdn.py's, or "
+              "official ones. Default: those shipped, for tau 0.125 and hard reset.")  # fmt: skip
 @click.option("--d-model", type=click.IntRange(1), default=64, help="H, channels of the residual stream.")
 @click.option("--d-state", type=click.IntRange(1), default=32, help="N, complex modes of each channel's SSM.")
 @click.option("--layers", type=click.IntRange(1), default=2, help="K, blocks.")
@@ -52,64 +46,130 @@ def parse_schedule(text: str, epochs: int) -> tuple[tuple[str, int], ...]:
 @click.option("--prenorm", is_flag=True, help="Normalise a block's input rather than its output.")
 @click.option("--reset", type=click.Choice(["hard", "soft", "refractory"]), help="Default: what the model's paper has.")
 @click.option("--tau", type=float, default=0.125, help="Decay of the membrane potential.")
+@click.option("--learn-threshold/--fixed-threshold", default=True, help="One threshold a neuron, or 1 for all.")
 @click.option("--dropout", type=float, default=0.0, help="On each block's mix.")
+@click.option("--tie-dropout", is_flag=True, help="One dropout mask for all steps of a sequence and channel.")
+@click.option("--drop-spikes", is_flag=True, help="The same dropout on the spikes, before they are mixed.")
 @click.option("--epochs", type=click.IntRange(0), default=10, help="0 writes the network as it is initialised.")
-@click.option("--batch", type=click.IntRange(1), default=50, help="Sequences a step.")
+@click.option("--batch", type=click.IntRange(1), default=50, help="Sequences a step, of all processes together.")
 @click.option("--lr", type=click.FloatRange(0, min_open=True), default=0.01, help="Peak learning rate.")
+@click.option("--ssm-lr", type=click.FloatRange(0, min_open=True), default=0.001, help="The same of dt, A and B.")
+@click.option("--weight-decay", type=click.FloatRange(0), default=0.01, help="Of matrices but for the SSM's.")
+@click.option("--warmup", type=click.FloatRange(0, 1), default=0.1, help="Share of training in which the rate rises.")
 @click.option("--target-rate", type=click.FloatRange(0, 1), help="Penalise layers that spike more than this share.")
+@click.option("--validation", type=click.FloatRange(0, 1, max_open=True), default=0.0, help="Share of the training "
+              "split to validate on after every epoch, unless the task brings a validation split.")  # fmt: skip
+@click.option("--train-samples", type=click.IntRange(1), help="Train on a random subset of this many sequences.")
 @click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, help="Of weights, sample order, random spikes.")
 @click.option("--device", default="cpu", help="cpu or cuda.")
 @click.option("--data-dir", type=click.Path(path_type=Path), help="Where data sets lie or are cached.")
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="Checkpoint to write (.pt, .safetensors).")
-def command(
-    task: str, model: str, parallel: str | None, pmbc_iterations: int | None, d_model: int, d_state: int, layers: int,
-    mix: str, norm: str, prenorm: bool,
-    reset: str | None, tau: float, dropout: float, epochs: int, batch: int, lr: float, target_rate: float | None,
-    seed: int, device: str,
-    data_dir: Path | None, out: Path,
-) -> None:  # fmt: skip
-    """Train a spiking state-space model in parallel over time and write a checkpoint."""
+@click.option("--run", "run_dir", type=click.Path(path_type=Path), help="Folder of the run: checkpoint and state after "
+              "every epoch, logs. A run that was stopped goes on when it is asked for again.")  # fmt: skip
+@click.option("--out", type=click.Path(path_type=Path), help="Checkpoint to write (.pt, .safetensors).")
+def command(data_dir: Path | None, run_dir: Path | None, out: Path | None, **options: Any) -> None:
+    """Train a spiking state-space model in parallel over time and write a checkpoint.
+
+    EXPERIMENT is a TOML file of options (names as below, underscores for dashes); what is given beside it wins.
+    Under torchrun, the processes share each batch.
+    """
     from train import tasks
-    from train.config import Config
     from train.devices import check_device
-    from train.loop import Recipe
-    from train.neurons.methods import default_method
+    from train.folder import RunFolder
+    from train.ranks import check_batch, local_device, ranks
 
-    writable(out)
-    check_device(device)
-    schedule = parse_schedule(parallel or default_method(device), epochs)
-    data = tasks.load(task, data_dir)
-    config = Config.parse({
-        "d_input": data.channels, "d_output": data.classes, "tokens": data.tokens, "d_model": d_model,
-        "d_state": d_state, "layers": layers, "model": model, "mix": mix, "norm": norm, "prenorm": prenorm,
-        "reset": reset or RESET_OF[model], "tau": tau, "dropout": dropout, "parallel": schedule[-1][0],
-        "seed": seed, "pmbc_iterations": pmbc_iterations or 0,
-    })  # fmt: skip
-    metrics = fit(config, data, Recipe(schedule, batch=batch, lr=lr, target_rate=target_rate, seed=seed), device, out)
-    click.echo(
-        f"{out}: accuracy {metrics['accuracy']:.4f} on {len(data.test.labels)} held-out sequences, "
-        f"spiking rate {metrics['spiking_rate']:.3f} ({schedule[-1][0]})"
-    )
+    if out is None and run_dir is None:
+        raise BadInput("--out", "say where to write: --out ckpt.pt, --run FOLDER, or both")
+    experiment = Experiment(**options)
+    if out is not None:
+        writable(out)
+    check_device(experiment.device)
+    check_batch(experiment.batch)
+    recipe = experiment.recipe()
+    data = tasks.load(experiment.task, data_dir, experiment.length)
+    config = experiment.config(data)
+    device = local_device(experiment.device)
+    with ranks(device) as here:
+        folder = RunFolder(run_dir, experiment.described(), here) if run_dir else None
+        metrics = fit(config, data, recipe, device, out, folder=folder, ranks=here, sdn=experiment.sdn)
+    if here.first:
+        kind = f"{metrics['bits']:.4f} bits" if data.readout == "sequence" else f"accuracy {metrics['accuracy']:.4f}"
+        click.echo(
+            f"{out or run_dir}: {kind} on {len(data.test.labels)} held-out sequences, "
+            f"spiking rate {metrics['spiking_rate']:.3f} ({recipe.schedule[-1][0]})"
+        )
 
 
-def fit(config: Config, data: Task, recipe: Recipe, device: str, out: Path) -> dict[str, object]:
-    """Train, score on the test split and write the checkpoint; returns its metrics."""
+def fit(
+    config: Config,
+    data: Task,
+    recipe: Recipe,
+    device: str,
+    out: Path | None,
+    *,
+    folder: RunFolder | None = None,
+    ranks: Ranks | None = None,
+    sdn: Path | None = None,
+) -> dict[str, object]:
+    """Train, score on the test split and write the checkpoint; returns its metrics.
+
+    With a ``folder``, resume from its state and keep the state after every epoch there.
+    """
     import torch
 
     from train.checkpoint import Checkpoint, save
-    from train.loop import evaluate, train
+    from train.loop import Progress, train
     from train.networks import Network
+    from train.ranks import ALONE
+    from train.score import evaluate
 
+    ranks = ranks or ALONE
     torch.manual_seed(recipe.seed)
     network = Network(config)
-    history = train(network, data.train, recipe, device)
-    score = evaluate(network, data.test, device)
-    metrics: dict[str, object] = {
-        "accuracy": score.accuracy, "loss": score.loss, "spiking_rate": score.spiking_rate, "history": history,
+    if sdn is not None:
+        from train.neurons.sdn import load
+
+        network.set_surrogate(load(sdn, config.tau))
+    task = {
+        "name": data.name, "classes": data.classes, "channels": data.channels, "tokens": data.tokens,
+        "steps": data.train.inputs.shape[1],
     }  # fmt: skip
-    task = {"name": data.name, "classes": data.classes, "channels": data.channels, "tokens": data.tokens}
-    save(out, Checkpoint(network, task, metrics))
+
+    def write(path: Path, metrics: dict[str, object]) -> None:
+        save(path, Checkpoint(network, task, metrics))
+
+    def after_epoch(progress: Progress, state: dict[str, Any]) -> None:
+        if folder is not None:
+            folder.save(progress, state)
+            write(folder.checkpoint, {"history": progress.epochs})
+
+    training, validation = splits(data, recipe)
+    progress = train(
+        network, training, recipe, device, validation=validation, resume=folder.state() if folder else None,
+        after_epoch=after_epoch, ranks=ranks,
+    )  # fmt: skip
+    score = evaluate(network, data.test, device, ranks)
+    metrics = dataclasses.asdict(score) | {"bits": score.bits, "history": progress.epochs}
+    if ranks.first:
+        for path in [folder.checkpoint if folder else None, out]:
+            if path is not None:
+                write(path, metrics)
     return metrics
+
+
+def splits(data: Task, recipe: Recipe) -> tuple[Split, Split | None]:
+    """What to train on and what to validate on, none of it from the test split."""
+    import numpy as np
+
+    from train.tasks import Split, hold_out
+
+    training, validation = data.train, data.validation
+    if validation is None and recipe.validation:
+        training, validation = hold_out(training.inputs, training.labels, recipe.validation, recipe.seed)
+    if 0 < recipe.train_samples < len(training.labels):
+        order = np.random.default_rng(recipe.seed).permutation(len(training.labels))
+        kept = np.sort(order[: recipe.train_samples])
+        training = Split(training.inputs[kept], training.labels[kept])
+    return training, validation
 
 
 if __name__ == "__main__":

@@ -36,7 +36,7 @@ class Row:
 
 
 class RunFolder:
-    """metrics, labels, traces by row name, verdicts by row name, and what is ``missing``.
+    """metrics, labels, traces and verdicts by row name, backends that ``refused`` and why, and what is ``missing``.
 
     Raises BadInput for a folder that isn't there, holds no trace, or holds a damaged file.
     """
@@ -54,7 +54,10 @@ class RunFolder:
                 self.traces[name] = trace.read(self.path / file)
         for found in sorted(self.path.glob("trace.*.h5")):
             self.traces[found.name.removeprefix("trace.").removesuffix(".h5")] = trace.read(found)
-        self.missing += [f"trace.{name}.h5" for name in backends.names() if name not in self.traces]
+        runs = self._json("road.json").get("runs", {})
+        self.refused: dict[str, str] = {name: run["refused"] for name, run in runs.items() if "refused" in run}
+        expected = [name for name in backends.names() if name not in self.refused]
+        self.missing += [f"trace.{name}.h5" for name in expected if name not in self.traces]
         if not self.traces:
             raise BadInput(self.path, "holds no trace: is it a run folder?")
         self.verdicts = {name: self._json(f"verdict.{name}.json") for name in self.traces if name != "iterative"}
@@ -94,9 +97,10 @@ class RunFolder:
         )
 
     def _accuracy(self, recorded: Trace) -> float | None:
-        if self.labels is None or recorded.output.ndim != 2 or len(self.labels) != len(recorded.output):
+        answers = recorded.output.argmax(axis=-1)
+        if self.labels is None or self.labels.shape != answers.shape:
             return None
-        return float((recorded.output.argmax(axis=1) == self.labels).mean())
+        return float((answers == self.labels).mean())
 
     def _json(self, name: str) -> dict[str, Any]:
         file = self.path / name
@@ -117,7 +121,7 @@ class RunFolder:
             labels = np.load(self.path / "labels.npy", allow_pickle=False)
         except (ValueError, OSError, EOFError) as error:
             raise BadInput(self.path / "labels.npy", "is not a whole .npy file of numbers") from error
-        return np.asarray(labels).ravel()
+        return np.asarray(labels)
 
 
 def _per_sample(recorded: Trace, *counters: str) -> float | None:

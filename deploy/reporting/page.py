@@ -62,6 +62,7 @@ def _content(folder: RunFolder) -> dict[str, Any]:
         "metrics": folder.metrics,
         "cpu_reference": folder.cpu_reference,
         "missing": folder.missing,
+        "refused": folder.refused,
         "shape": reference.input.shape,
         "spiking_layers": len(reference.spikes),
         "program": str(reference.attrs.get("program_sha256", ""))[:12],

@@ -18,6 +18,7 @@ def summary_table(run_dir: str | os.PathLike[str]) -> Table:
     """The table of a run folder: traces x accuracy, differing spikes by cause, events, time. BadInput as RunFolder."""
     folder = RunFolder(run_dir)
     caption = "CPU reference. " if folder.cpu_reference else ""
+    caption += f"Refused by {', '.join(folder.refused)}. " if folder.refused else ""
     caption += f"Missing: {', '.join(folder.missing)}." if folder.missing else ""
     table = Table(box=SIMPLE, padding=(0, 1, 0, 0), pad_edge=False, caption=caption or None, caption_justify="left")
     shown = [COLUMNS.index(column) for column in SHOWN]

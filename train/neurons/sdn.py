@@ -27,16 +27,17 @@ from torch import Tensor
 
 from spikestrip.errors import BadInput, Refused
 from spikestrip.files import existing
+from train.neurons import sdn_official
 from train.neurons.bptt import Spike
 from train.neurons.neuron import Neuron, check
+from train.neurons.sdn_grade import MOMENTS, grade, inputs, moments
 from train.neurons.sdn_network import SDN, Folded
 
-__all__ = ["SDN", "Folded", "Surrogate", "SurrogateWarning", "load", "run", "shipped"]
+__all__ = ["SDN", "Folded", "Surrogate", "SurrogateWarning", "load", "official", "run", "shipped"]
 
 GOOD = 1e-3  # share of wrong steps above which a run warns
 FORMAT = "spikestrip-sdn"
 FIELDS = ("tau", "reset", "predicts", "training", "grade")
-MOMENTS = ("mean", "std", "correlation")
 GRADED = {"input", *MOMENTS, "wrong_steps", "f1"}  # what a run needs of each entry of the grade
 
 # what a truncated, foreign or hostile file raises
@@ -61,7 +62,8 @@ class Surrogate:
     """A folded network with what it is a surrogate of, and how good it is.
 
     tau: decay; reset: "hard" or "soft"; predicts: "potential" or "spike" (what it was trained on); training: steps and
-    seed; grade: one dict for each graded input, with the shares of wrong steps and sequences and the spikes' F1.
+    seed, empty where they aren't known; grade: one dict for each graded input, with the shares of wrong steps and
+    sequences and the spikes' F1.
     """
 
     network: Folded
@@ -96,49 +98,85 @@ class Surrogate:
         shares = torch.zeros_like(wrong).index_add(0, nearest, wrong[nearest]) / len(rows)
         return float(shares.sum()), self.grade[int(shares.argmax())]
 
-    def save(self, path: Path) -> None:
-        """A torch zip (loads with weights_only=True), or safetensors with a JSON header if the name ends so."""
-        state = {name: value.detach().clone() for name, value in self.network.state_dict().items()}
-        if path.suffix == ".safetensors":
-            save_file(state, path, {"spikestrip": json.dumps(self.header)})
-        else:
-            torch.save({**self.header, "state_dict": state}, path)
+    def check(self, reset: str, tau: float) -> None:
+        """Raise Refused if it is a surrogate of another neuron than that of ``reset`` and decay ``tau``."""
+        if self.reset != reset or abs(self.tau - tau) > 1e-6:
+            raise Refused("sdn", f"the surrogate is for {self.reset} reset, tau {self.tau:g}, not {reset}, {tau:g}")
 
+    @property
+    def content(self) -> dict[str, Any]:
+        """All of it, in tensors and plain values: what ``parse`` takes."""
+        state = {name: value.detach().cpu().float().clone() for name, value in self.network.state_dict().items()}
+        return {**self.header, "state_dict": state}
 
-def load(path: str | os.PathLike[str]) -> Surrogate:
-    """Read what ``Surrogate.save`` wrote. Raises BadInput if it is something else, or holds NaN."""
-    file = existing(path)
-    try:
-        if file.suffix == ".safetensors":
-            with safe_open(file, "pt") as content:
-                header = json.loads((content.metadata() or {})["spikestrip"])
-                header["state_dict"] = {name: content.get_tensor(name) for name in content.keys()}  # noqa: SIM118
-        else:
-            header = torch.load(file, map_location="cpu", weights_only=True)
-        if not isinstance(header, dict):
-            raise TypeError(f"it holds a {type(header).__name__}")
-        if header["format"] != FORMAT or header["version"] != 1:
-            raise ValueError(f"format {header['format']!r}, version {header['version']!r}")
+    @classmethod
+    def parse(cls, content: dict[str, Any]) -> Surrogate:
+        """The surrogate in ``content``. Raises one of UNREADABLE where it isn't whole, or holds NaN."""
+        if content["format"] != FORMAT or content["version"] != 1:
+            raise ValueError(f"format {content['format']!r}, version {content['version']!r}")
         network = Folded()
-        network.load_state_dict(header["state_dict"])
-        surrogate = Surrogate(network, *(header[name] for name in FIELDS))
+        network.load_state_dict(content["state_dict"])
+        if not all(bool(value.isfinite().all()) for value in network.state_dict().values()):
+            raise ValueError("it holds NaN or infinity")
+        surrogate = cls(network, *(content[name] for name in FIELDS))
         if not surrogate.grade or any(GRADED - entry.keys() for entry in surrogate.grade):
             raise ValueError("it carries no grade")
-    except (
-        SafetensorError,
-        UnpicklingError,
-        OSError,
-        ValueError,
-        LookupError,
-        TypeError,
-        RuntimeError,
-        AttributeError,
-    ) as error:
-        reason = (str(error).splitlines() or [""])[0][:100]
-        raise BadInput(file, f"isn't a surrogate written by train/sdn.py ({type(error).__name__}: {reason})") from error
+        return surrogate
+
+    def save(self, path: Path) -> None:
+        """A torch zip (loads with weights_only=True), or safetensors with a JSON header if the name ends so."""
+        content = self.content
+        if path.suffix == ".safetensors":
+            save_file(content["state_dict"], path, {"spikestrip": json.dumps(self.header)})
+        else:
+            torch.save(content, path)
+
+
+@torch.inference_mode(mode=False)  # a surrogate first used in an evaluation is kept, and trained with later
+def load(path: str | os.PathLike[str], tau: float | None = None) -> Surrogate:
+    """Read what ``Surrogate.save`` wrote, or the SDN repository's weights: its state dict, or its TorchScript archive,
+    of which no code runs.
+
+    ``tau``: the decay of the neuron that official weights stand for, which they don't say; ours do. Official weights
+    are graded when they are read. Raises BadInput if the file is something else, or holds NaN.
+    """
+    file = existing(path)
+    try:
+        content = _read(file)
+        if "format" in content:
+            return Surrogate.parse(content)
+        return official(content.get("state_dict", content), tau)
+    except UNREADABLE as error:
+        raise BadInput(file, f"isn't a surrogate ({reason(error)})") from error
+
+
+def reason(error: Exception) -> str:
+    """One line on an error of UNREADABLE."""
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+
+
+def _read(file: Path) -> dict[str, Any]:
+    if file.suffix == ".safetensors":
+        with safe_open(file, "pt") as tensors:
+            header = json.loads((tensors.metadata() or {}).get("spikestrip", "{}"))
+            return header | {"state_dict": {name: tensors.get_tensor(name) for name in tensors.keys()}}  # noqa: SIM118
+    if sdn_official.is_archive(file):
+        return {"state_dict": sdn_official.read_archive(file)}
+    content = torch.load(file, map_location="cpu", weights_only=True)
+    if not isinstance(content, dict):
+        raise TypeError(f"it holds a {type(content).__name__}")
+    return content
+
+
+def official(weights: dict[str, Tensor], tau: float | None) -> Surrogate:
+    """The SDN repository's network, hard reset, as a surrogate for the decay ``tau``: graded here, on 64 sequences of
+    each kind of input. Raises ValueError where ``weights`` are another network's, or hold NaN, or tau is None."""
+    network = sdn_official.fold(weights)
+    if tau is None:
+        raise ValueError("official weights don't say for which decay: give tau")
     if not all(bool(value.isfinite().all()) for value in network.state_dict().values()):
-        raise BadInput(file, "holds NaN or infinity")
-    return surrogate
+        raise ValueError("it holds NaN or infinity")
+    return Surrogate(network, tau, "hard", "potential", {}, grade(network, tau, "hard", inputs(64)))
 
 
 @cache
@@ -152,15 +190,6 @@ def shipped(reset: str, tau: float) -> Surrogate:
             "sdn", f"no surrogate for a {reset} reset and tau {tau:g} (shipped: {there}); train one: train/sdn.py"
         )
     return load(str(folder / name))
-
-
-def moments(z: Tensor) -> Tensor:
-    """MOMENTS of each row of z (N, L) -> (N, 3); the correlation is that of neighbouring steps."""
-    mean = z.mean(-1, keepdim=True)
-    centred = z - mean
-    variance = centred.square().mean(-1)
-    correlation = (centred[:, 1:] * centred[:, :-1]).sum(-1) / (z.shape[1] * variance)
-    return torch.stack([mean[:, 0], variance.sqrt(), torch.where(variance < 1e-10, 0, correlation)], -1)
 
 
 def run(x: Tensor, neuron: Neuron, surrogate: Surrogate | None = None) -> Tensor:
@@ -179,10 +208,7 @@ def run(x: Tensor, neuron: Neuron, surrogate: Surrogate | None = None) -> Tensor
         raise Refused("sdn", "the network stands for one fixed tau; a learned or per-neuron tau needs scan or block")
     decay = float(f"{float(tau.min()):.6g}")  # 0.9 in float32 is 0.9
     surrogate = surrogate or shipped(neuron.reset, decay)
-    if surrogate.reset != neuron.reset or abs(surrogate.tau - decay) > 1e-6:
-        raise Refused(
-            "sdn", f"the surrogate is for {surrogate.reset} reset, tau {surrogate.tau:g}, not {neuron.reset}, {decay:g}"
-        )
+    surrogate.check(neuron.reset, decay)
     z = x / (neuron.vth if neuron.vth.dim() == 0 else neuron.vth[:, None])
     flat = z.detach().reshape(-1, z.shape[-1])
     if not bool(flat.isfinite().all()):

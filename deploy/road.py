@@ -1,0 +1,79 @@
+"""Every station after training: ``python deploy/road.py ckpt.pt --input x.npy --labels y.npy --out RUN_DIR``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+import numpy as np
+
+from spikestrip.command import main
+from spikestrip.errors import BadInput
+from spikestrip.files import existing
+
+if TYPE_CHECKING:
+    from train.checkpoint import Checkpoint
+    from train.config import Config
+
+
+@click.command("road")
+@click.argument("checkpoint", type=click.Path(path_type=Path))
+@click.option("--input", "source", type=click.Path(path_type=Path), required=True, help="x.npy: (B, T, C), or ids.")
+@click.option("--labels", "answers", type=click.Path(path_type=Path), help="y.npy: (B,), or (B, T) for sequences.")
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Run folder; a former run's is replaced.")
+@click.option("--backends", "wanted", help="Simulators by name, with commas; default: all five.")
+def command(checkpoint: Path, source: Path, answers: Path | None, out: Path, wanted: str | None) -> None:
+    """Strip CHECKPOINT, convert it, run it on every backend and verify each, ending in report.html and road.json.
+
+    A backend that can't hold the network is refused by name, and no failure. Exit code 1: a verdict is fail.
+    """
+    from deploy.stations import road
+    from simulators import backends
+    from spikestrip import inputs
+    from train.checkpoint import load, save
+
+    names = tuple(dict.fromkeys(wanted.split(","))) if wanted else None
+    for name in names or ():
+        if name not in backends.names():
+            raise BadInput("--backends", f"{name!r} is not one of {', '.join(backends.names())}")
+    loaded = load(checkpoint)
+    config = loaded.network.config
+    x = inputs.read(source, (config.d_input,))
+    labels = _read_labels(answers, x, config) if answers else None
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BadInput(out, f"can't be a run folder ({error.strerror})") from error
+    save(out / "ckpt.pt", loaded)
+    (out / "metrics.json").write_text(json.dumps(as_trained(loaded), indent=1))
+    road(loaded, x, labels, out, names)
+
+
+def as_trained(checkpoint: Checkpoint) -> dict[str, Any]:
+    """What a run folder's metrics.json says of the network as it was trained; None where the checkpoint doesn't."""
+    return {
+        "task": checkpoint.task.get("name", "unknown"),
+        "parallel": checkpoint.network.config.parallel,
+        "parallel_accuracy": checkpoint.metrics.get("accuracy"),
+        "parallel_spiking_rate": checkpoint.metrics.get("spiking_rate"),
+        "training": checkpoint.metrics.get("history", []),
+    }
+
+
+def _read_labels(path: Path, x: np.ndarray, config: Config) -> np.ndarray:
+    try:
+        labels = np.load(existing(path), allow_pickle=False)
+    except (ValueError, OSError, EOFError) as error:
+        raise BadInput(path, f"is not a whole .npy file of numbers ({str(error).splitlines()[0]})") from error
+    expected = x.shape[:1] if config.readout == "mean" else x.shape[:2]
+    if not isinstance(labels, np.ndarray) or labels.dtype.kind not in "iu" or labels.shape != expected:
+        raise BadInput(path, f"doesn't hold integers of shape {expected}, one for each answer")
+    if labels.min() < 0 or labels.max() >= config.d_output:
+        raise BadInput(path, f"holds labels from {labels.min()} to {labels.max()}; the network knows {config.d_output}")
+    return labels
+
+
+if __name__ == "__main__":
+    main(command)

@@ -1,0 +1,97 @@
+"""The folder of a run: what was asked, how far it is, its logs and its checkpoint.
+
+experiment.toml   every option, as given or by default
+last.pt           the state after the last whole epoch, from which the run resumes
+ckpt.pt           the checkpoint after it; when the run has ended, with its scores on the test split
+epochs.csv        one row an epoch
+curve.csv         one row for every few batches
+tensorboard/      the same, for TensorBoard
+"""
+
+from __future__ import annotations
+
+import csv
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import tomli_w
+import torch
+from tensorboardX import SummaryWriter
+
+from spikestrip.errors import BadInput
+from spikestrip.files import atomic
+from train.loop import Progress
+from train.ranks import ALONE, Ranks
+
+
+class RunFolder:
+    """Made, or found again: the options must then be those it was made with, or BadInput names what differs."""
+
+    def __init__(self, path: Path, options: dict[str, Any], ranks: Ranks = ALONE) -> None:
+        self.path = path
+        if ranks.first:
+            self._make(options)
+        ranks.wait()
+
+    def _make(self, options: dict[str, Any]) -> None:
+        path, described = self.path, self.path / "experiment.toml"
+        if described.is_file():
+            self._compare(described, options)
+            return
+        if path.exists() and (not path.is_dir() or any(not entry.name.startswith(".") for entry in path.iterdir())):
+            raise BadInput(path, "is there and isn't the folder of a run (no experiment.toml)")
+        path.mkdir(parents=True, exist_ok=True)
+        with atomic(described) as temporary:
+            temporary.write_text(tomli_w.dumps(options))
+
+    @property
+    def checkpoint(self) -> Path:
+        return self.path / "ckpt.pt"
+
+    def state(self) -> dict[str, Any] | None:
+        """What the run resumes from; None before its first epoch has ended. Raises BadInput when it is damaged."""
+        path = self.path / "last.pt"
+        if not path.is_file():
+            return None
+        try:
+            state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        except Exception as error:  # torch raises whatever its unpickler met
+            raise BadInput(path, f"can't be resumed from: {str(error).splitlines()[0]}") from error
+        return state
+
+    def save(self, progress: Progress, state: dict[str, Any]) -> None:
+        """Keep the state after an epoch; the logs follow from it, so that they never tell of a lost epoch."""
+        with atomic(self.path / "last.pt") as temporary:
+            torch.save(state, temporary)
+        _write_csv(self.path / "epochs.csv", progress.epochs)
+        _write_csv(self.path / "curve.csv", progress.curve)
+        epoch = progress.epochs[-1]["epoch"]
+        points = [point for point in progress.curve if point["epoch"] == epoch]
+        # purge_step: what a killed run had already told of this epoch
+        logs, first = str(self.path / "tensorboard"), points[0]["step"]
+        with SummaryWriter(logs, purge_step=first, filename_suffix=f".{epoch}") as writer:
+            for point in points:
+                for name in ("loss", "accuracy", "spiking_rate"):
+                    writer.add_scalar(f"train/{name}", point[name], point["step"])
+            for name, value in progress.epochs[-1].items():
+                if isinstance(value, float):
+                    writer.add_scalar(f"epoch/{name}", value, points[-1]["step"])
+
+    @staticmethod
+    def _compare(described: Path, asked: dict[str, Any]) -> None:
+        try:
+            before = tomllib.loads(described.read_text())
+        except (OSError, ValueError) as error:
+            raise BadInput(described, f"can't be read ({error})") from error
+        differ = sorted(name for name in before.keys() | asked.keys() if before.get(name) != asked.get(name))
+        if differ:
+            changes = "; ".join(f"{name} was {before.get(name)!r}, now {asked.get(name)!r}" for name in differ)
+            raise BadInput(described, f"this folder's run had other options: {changes}")
+
+
+def _write_csv(path: Path, rows: list[dict[str, Any]]) -> None:
+    with atomic(path) as temporary, open(temporary, "w", newline="") as file:
+        writer = csv.DictWriter(file, rows[0].keys())
+        writer.writeheader()
+        writer.writerows(rows)

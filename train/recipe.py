@@ -1,0 +1,75 @@
+"""How a network is trained: AdamW with its own group for the SSM, cosine decay with warm-up."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import nn
+
+SSM_PARAMETERS = ("log_dt", "log_A_real", "A_imag", "B")
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """How to train. ``schedule``: (method, epochs), in order; ``ssm_lr`` drives dt, A and B, without weight decay.
+
+    warmup: share of all steps in which the learning rate rises. target_rate: spikes a neuron and step above which a
+    layer is penalised, by rate_weight * (rate - target_rate)**2. validation: share of every class that is taken from
+    the training split to validate on, if the data set brings no validation split. train_samples: sequences kept of the
+    rest, drawn with ``seed``; 0 keeps all.
+    """
+
+    schedule: tuple[tuple[str, int], ...]
+    batch: int = 50
+    lr: float = 0.01
+    ssm_lr: float = 0.001
+    weight_decay: float = 0.01
+    warmup: float = 0.1
+    target_rate: float | None = None
+    rate_weight: float = 10.0
+    validation: float = 0.0
+    train_samples: int = 0
+    seed: int = 0
+
+    @property
+    def epochs(self) -> int:
+        return sum(epochs for _, epochs in self.schedule)
+
+    def methods(self) -> Iterator[str]:
+        """The parallel form of every epoch."""
+        for method, epochs in self.schedule:
+            yield from [method] * epochs
+
+    def optimizer(self, network: nn.Module) -> torch.optim.Optimizer:
+        """AdamW: the SSM's own group; no weight decay for it, nor for vectors (thresholds, biases, norms)."""
+        ssm, plain, decayed = [], [], []
+        for name, parameter in network.named_parameters():
+            if not parameter.requires_grad:
+                continue
+            if name.rsplit(".", 1)[-1] in SSM_PARAMETERS:
+                ssm.append(parameter)
+            elif parameter.ndim < 2:
+                plain.append(parameter)
+            else:
+                decayed.append(parameter)
+        groups: list[dict[str, Any]] = [
+            {"params": ssm, "lr": min(self.lr, self.ssm_lr), "weight_decay": 0.0},
+            {"params": plain, "weight_decay": 0.0},
+            {"params": decayed},
+        ]
+        optimizer = torch.optim.AdamW(groups, lr=self.lr, weight_decay=self.weight_decay)
+        for group in optimizer.param_groups:
+            group["peak"] = group["lr"]
+        return optimizer
+
+    def factor(self, step: int, steps: int) -> float:
+        """The learning rate in ``step`` of ``steps`` as a share of its peak."""
+        total = steps * self.epochs
+        first = max(1, round(self.warmup * total))
+        if step < first:
+            return (step + 1) / first
+        return 0.5 * (1 + math.cos(math.pi * (step - first) / max(1, total - first)))

