@@ -243,12 +243,12 @@ def test_foreign_files_are_refused(tmp_path, monkeypatch):
     assert not (tmp_path / "trapped").exists()
 
 
-def test_a_surrogate_that_an_evaluation_loaded_can_be_trained_with():
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_surrogate_that_an_evaluation_used_can_be_trained_with(dtype):
     sdn.shipped.cache_clear()
-    x = torch.randn(2, 3, 50, generator=torch.Generator().manual_seed(0))
-    neuron = Neuron(reset="hard", tau=torch.tensor(0.125), vth=torch.ones(3))
     with torch.inference_mode():
-        sdn.run(x, neuron)
-    x.requires_grad_()
-    sdn.run(x, neuron).sum().backward()
+        sdn.run(normal(2, 3, 50).to(dtype), lif(dtype=dtype))
+    x = normal(2, 3, 50).requires_grad_()
+    sdn.run(x, lif()).sum().backward()
     assert x.grad is not None
+    assert sdn.shipped("hard", 0.125).network.w1.dtype == torch.float32

@@ -10,10 +10,11 @@ carries its grade, measured against the iterative neuron, and a run warns with t
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -72,9 +73,18 @@ class Surrogate:
     predicts: str
     training: dict[str, int]
     grade: list[dict[str, Any]]
+    _copies: dict[tuple[torch.dtype, torch.device], Folded] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
         self.network.requires_grad_(False)
+
+    @torch.inference_mode(mode=False)  # a copy that an evaluation makes is trained with later
+    def like(self, z: Tensor) -> Folded:
+        """The network in the dtype and on the device of ``z``."""
+        key = (z.dtype, z.device)
+        if key not in self._copies:
+            self._copies[key] = copy.deepcopy(self.network).to(z.device, z.dtype)
+        return self._copies[key]
 
     @property
     def header(self) -> dict[str, Any]:
@@ -132,7 +142,6 @@ class Surrogate:
             torch.save(content, path)
 
 
-@torch.inference_mode(mode=False)  # a surrogate first used in an evaluation is kept, and trained with later
 def load(path: str | os.PathLike[str], tau: float | None = None) -> Surrogate:
     """Read what ``Surrogate.save`` wrote, or the SDN repository's weights: its state dict, or its TorchScript archive,
     of which no code runs.
@@ -213,7 +222,7 @@ def run(x: Tensor, neuron: Neuron, surrogate: Surrogate | None = None) -> Tensor
     flat = z.detach().reshape(-1, z.shape[-1])
     if not bool(flat.isfinite().all()):
         raise BadInput("neuron input", "holds NaN or infinity")
-    network = surrogate.network.to(z)
+    network = surrogate.like(z)
     expected, like = surrogate.expected(flat)
     if expected > GOOD:
         warnings.warn(
