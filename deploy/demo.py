@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 import click
 import numpy as np
 from rich.console import Console
-from tqdm import tqdm
 
 from spikestrip.command import main
 
@@ -56,27 +55,14 @@ def _train(out: Path, seed: int) -> tuple[Split, Checkpoint]:
 
 
 def _score_stripped(checkpoint: Checkpoint, held_out: Split, out: Path) -> None:
-    """Accuracy and spiking rate of the iterative program on all held-out sequences, step by step in float32."""
-    from convert.strip import strip
     from deploy.road import as_trained
-    from simulators import backends
+    from deploy.score import score_stripped
 
     console.rule("score the stripped network")
-    program = strip(checkpoint.network)
-    backend = backends.load("torch")
-    outputs, rates = [], []
-    with tqdm(total=len(held_out.labels), desc="stripped network, step by step", unit="seq", disable=None) as bar:
-        for start in range(0, len(held_out.labels), 4 * SAMPLES):
-            x = held_out.inputs[start : start + 4 * SAMPLES]
-            recording = backend.run(program, x, "float32", "cpu", lambda _: None)
-            outputs.append(program.finish(recording.output))
-            rates.append(np.mean([train.mean(axis=(1, 2)) for train in recording.spikes.values()], axis=0))
-            bar.update(len(x))
+    stripped = score_stripped(checkpoint, held_out)
     metrics = as_trained(checkpoint) | {
-        "held_out": len(held_out.labels),
-        "accuracy": float((np.concatenate(outputs).argmax(axis=1) == held_out.labels).mean()),
-        "spiking_rate": float(np.concatenate(rates).mean()),
-    }
+        "held_out": len(held_out.labels), "accuracy": stripped.accuracy, "spiking_rate": stripped.spiking_rate,
+    }  # fmt: skip
     (out / "metrics.json").write_text(json.dumps(metrics, indent=1))
     console.print(
         f"accuracy on {metrics['held_out']} held-out digits: {metrics['parallel_accuracy']:.1%} in parallel "

@@ -155,14 +155,14 @@ def networks(draw, dyadic):
 
 @pytest.mark.parametrize("dyadic", [False, True], ids=["random", "ties"])
 @given(data=st.data())
-@settings(max_examples=6000, deadline=None)
+@settings(max_examples=120, deadline=None)
 def test_every_spike_is_snntorchs_own_in_float64(dyadic, data):
     module, x = data.draw(networks(dyadic))
     assert_equal(module, from_torch(module, x[:, 0]), x)
 
 
 @given(data=st.data())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=15, deadline=None)
 def test_ties_fall_as_in_snntorch_in_float32_too_on_every_backend(data):
     module, x = data.draw(networks(True))
     program = from_torch(module, x[:, 0])

@@ -1,0 +1,85 @@
+"""What a checkpoint scores once stripped, step by step: ``python deploy/score.py ckpt.pt``."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+import numpy as np
+from tqdm import tqdm
+
+from spikestrip.command import main
+from spikestrip.errors import BadInput
+from spikestrip.files import atomic, writable
+
+if TYPE_CHECKING:
+    from train.checkpoint import Checkpoint
+    from train.score import Score
+    from train.tasks import Split
+
+BATCH = 256
+
+
+def score_stripped(checkpoint: Checkpoint, split: Split) -> Score:
+    """Accuracy, loss and spiking rate of the iterative program over ``split``, in float32 on the torch backend."""
+    import torch
+
+    from convert.strip import strip
+    from simulators import backends
+    from spikestrip.inputs import expand
+    from spikestrip.program import at_sample
+    from train.score import batches, cross_entropy, meter, score
+
+    program = strip(checkpoint.network)
+    backend = backends.load("torch")
+    sums = np.zeros(4)
+    with tqdm(total=len(split.labels), desc="stripped network, step by step", unit="seq", disable=None) as bar:
+        for chosen in batches(np.arange(len(split.labels)), BATCH):
+            x = expand(split.inputs[chosen], program.input_shape)
+            recording = backend.run(at_sample(program, int(chosen[0])), x, "float32", "cpu", lambda _: None)
+            logits = torch.from_numpy(program.finish(recording.output))
+            labels = torch.from_numpy(split.labels[chosen]).long()
+            trains = [torch.from_numpy(train).float() for train in recording.spikes.values()]
+            sums += meter(logits, labels, cross_entropy(logits, labels), trains)
+            bar.update(len(chosen))
+    return score(sums)
+
+
+@click.command("score", context_settings={"show_default": True})
+@click.argument("checkpoint", type=click.Path(path_type=Path))
+@click.option("--samples", type=click.IntRange(1), help="Score the first so many sequences. Default: all.")
+@click.option("--data-dir", type=click.Path(path_type=Path), help="Where data sets lie or are cached.")
+@click.option("--json", "path", type=click.Path(path_type=Path), help="Write both scores here.")
+def command(checkpoint: Path, samples: int | None, data_dir: Path | None, path: Path | None) -> None:
+    """Score the stripped network of CHECKPOINT on the test split of the task that it was trained on."""
+    from train import tasks
+    from train.checkpoint import load
+    from train.tasks import Split
+
+    if path is not None:
+        writable(path)
+    loaded = load(checkpoint)
+    name = loaded.task.get("name")
+    if name not in tasks.TASKS:
+        raise BadInput(checkpoint, f"its task is {name!r}, none of {', '.join(tasks.TASKS)}")
+    test = tasks.load(name, data_dir, loaded.task.get("steps") if tasks.TASKS[name] is None else None).test
+    test = Split(test.inputs[:samples], test.labels[:samples])
+    stripped = score_stripped(loaded, test)
+    trained = {kind: loaded.metrics.get(kind) for kind in ("accuracy", "loss", "spiking_rate")}
+    if path is not None:
+        content = {"sequences": len(test.labels), "parallel": trained, "stripped": dataclasses.asdict(stripped)}
+        with atomic(path) as temporary:
+            temporary.write_text(json.dumps(content, indent=1) + "\n")
+    said = "unknown" if trained["accuracy"] is None else f"{trained['accuracy']:.2%}"
+    bits = f", {stripped.bits:.3f} bits" if loaded.network.config.readout == "sequence" else ""
+    click.echo(
+        f"{checkpoint}: accuracy {stripped.accuracy:.2%} stripped{bits}, on {len(test.labels)} held-out sequences; "
+        f"{said} in parallel ({loaded.network.config.parallel}); spiking rate {stripped.spiking_rate:.1%}"
+    )
+
+
+if __name__ == "__main__":
+    main(command)
