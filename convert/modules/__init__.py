@@ -1,0 +1,1 @@
+"""Plain torch and snnTorch modules as programs: traced, built layer by layer, and held against the module itself."""

@@ -1,0 +1,203 @@
+"""From the graph of one step to a program: each call of a submodule, and each sum, as layers."""
+
+from __future__ import annotations
+
+import dataclasses
+import operator
+from typing import Any
+
+import torch
+from torch import fx, nn
+
+from convert.modules import layers
+from convert.modules.neurons import STATES, Fired, add_neuron, is_neuron
+from convert.modules.streams import Streams
+from convert.modules.tracing import ROOT
+from spikestrip.errors import Refused
+from spikestrip.operations import Affine, Clamp, Conv1d, Conv2d, Join, Operation, Shape
+from spikestrip.program import INPUT, Program
+
+
+@dataclasses.dataclass(frozen=True)
+class Built:
+    """A program, and where the module's own values are in it.
+
+    neurons: path of a snnTorch neuron -> the stream of its spikes.
+    arguments: argument of forward -> (path, place) of the neuron that takes it and returns the next one at that place.
+    """
+
+    program: Program
+    neurons: dict[str, str]
+    arguments: dict[str, tuple[str, int]]
+
+
+def build(root: nn.Module, graph: fx.Graph, shape: Shape) -> Built:
+    """The program of ``graph``, whose names refer to ``root``, for steps of ``shape``.
+
+    Raises Refused, naming the submodule, for what no operation says exactly.
+    """
+    walk = _Walk(root, Streams(shape, most=6 * len(graph.nodes)))
+    for node in graph.nodes:
+        walk.visit(node)
+    return Built(walk.streams.program(walk.output), walk.neurons, walk.arguments)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Unreadable:
+    """A value that is no stream of the program, and what is wrong with a layer that takes it."""
+
+    reason: str
+
+
+class _Walk:
+    """values: what each node of the graph stands for: a stream, or what a neuron returns."""
+
+    def __init__(self, root: nn.Module, streams: Streams) -> None:
+        self.root, self.streams = root, streams
+        self.values: dict[fx.Node, str | Fired | _Unreadable] = {}
+        self.items: dict[fx.Node, tuple[str, int]] = {}  # path of a neuron, and which of its values
+        self.neurons: dict[str, str] = {}
+        self.arguments: dict[str, tuple[str, int]] = {}
+        self.output = ""
+
+    def visit(self, node: fx.Node) -> None:
+        where = _where(node)
+        if node.op == "placeholder":
+            argument = _Unreadable(f"takes the argument {node.target!r}; only a neuron's state may be one")
+            self.values[node] = argument if self.values else INPUT
+        elif node.op == "call_module":
+            module = self.root.get_submodule(where)
+            if is_neuron(module):
+                self.values[node] = self._neuron(where, module, node)
+            elif type(module) in layers.LAYERS:
+                self.values[node] = self._layer(where, module, node)
+            else:
+                kind = type(module).__name__
+                raise Refused(where, f"is a {kind}, not one of the layers in docs/how-to-bring-your-own.md")
+        elif node.op in ("call_function", "call_method"):
+            self.values[node] = self._function(where, node)
+        elif node.op == "get_attr":
+            raise Refused(where, f"uses {node.target!r} in its forward, outside of any layer")
+        else:
+            self._finish(node)
+
+    def stream(self, where: str, value: Any) -> str:
+        """The stream of ``value``, an argument of the call at ``where``."""
+        if not isinstance(value, fx.Node):
+            raise Refused(where, f"takes the constant {value!r}")
+        found = self.values[value]
+        if isinstance(found, Fired):
+            raise Refused(where, f"takes all that {_where(value)} returns, states too; make that init_hidden=True")
+        if isinstance(found, _Unreadable):
+            raise Refused(where, found.reason)
+        return found
+
+    def _layer(self, path: str, module: nn.Module, node: fx.Node) -> str:
+        (source,) = _arguments(path, node, ("input",))
+        entering = self.stream(path, source)
+        if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
+            synapse = self._read_once(source, entering)
+            if synapse is not None:
+                self.streams.replace(entering, layers.normed(path, module, synapse))
+                return entering
+        made = layers.operation(path, module, self.streams.shapes[entering])
+        return self._add(path, made, entering)
+
+    def _add(self, path: str, operation: Operation | None, entering: str) -> str:
+        return entering if operation is None else self.streams.add(path, operation, entering)
+
+    def _read_once(self, source: fx.Node, stream: str) -> layers.Synapse | None:
+        """The synapse that makes ``stream``, if its outputs are channels and nothing else reads them."""
+        if source.op != "call_module" or len(source.users) > 1:
+            return None
+        if type(self.root.get_submodule(str(source.target))) not in (nn.Linear, nn.Conv1d, nn.Conv2d):
+            return None
+        made = self.streams.layers[stream].operation
+        if isinstance(made, Affine) and len(self.streams.shapes[stream]) > 1:
+            return None
+        return made if isinstance(made, Affine | Conv1d | Conv2d) else None
+
+    def _neuron(self, path: str, module: nn.Module, node: fx.Node) -> str | Fired:
+        if path in self.neurons:
+            raise Refused(path, "is called more than once; forward must be one time step, without the loop over time")
+        names = STATES[type(module).__name__]
+        source, *states = _arguments(path, node, ("input_", *names))
+        if any(state is not None for state in states):
+            self._keep(path, names, states)
+        fired = add_neuron(self.streams, path, module, self.stream(path, source))
+        self.neurons[path] = fired.spikes
+        return fired.spikes if module.init_hidden and not module.output else fired
+
+    def _keep(self, path: str, names: tuple[str, ...], states: list[Any]) -> None:
+        """Note which arguments of forward are the neuron's states."""
+        returned = ("spk", *(name for name in names if name != "spk"))
+        for name, state in zip(names, states, strict=True):
+            if not isinstance(state, fx.Node) or state.op != "placeholder" or len(state.users) > 1:
+                raise Refused(path, f"needs {name!r} to be an argument of forward that only this neuron takes")
+            self.arguments[str(state.target)] = path, returned.index(name)
+
+    def _function(self, where: str, node: fx.Node) -> str | _Unreadable:
+        if node.target is operator.getitem:
+            return self._item(where, node, *node.args)
+        name = node.name if where == ROOT else f"{where}.{node.name}"
+        if node.target in (operator.add, torch.add, "add"):
+            terms = _arguments(where, node, ("input", "other"))
+            return self.streams.add(name, Join(), *(self.stream(where, term) for term in terms))
+        if node.target in (torch.relu, nn.functional.relu, "relu") and not node.kwargs.get("inplace"):
+            return self._add(name, Clamp(0.0), self.stream(where, node.args[0]))
+        if node.target in (torch.flatten, "flatten"):
+            source, *axes = _arguments(where, node, ("input", "start_dim", "end_dim"))
+            start, end = (default if axis is None else axis for axis, default in zip(axes, (0, -1), strict=True))
+            entering = self.stream(where, source)
+            return self._add(name, layers.flatten(where, self.streams.shapes[entering], start, end), entering)
+        called = getattr(node.target, "__name__", node.target)
+        raise Refused(where, f"calls {called}() in its forward; known are layers, a + b, flatten and relu")
+
+    def _item(self, where: str, node: fx.Node, source: Any, place: Any) -> str | _Unreadable:
+        found = self.values[source]
+        if not isinstance(found, Fired) or place not in range(len(found.states) + 1):
+            raise Refused(where, f"takes item {place!r} of {source.name!r}, which no neuron returns")
+        self.items[node] = _where(source), place
+        stream = (found.spikes, *found.states)[place]
+        reason = f"reads the membrane of {_where(source)}, which no stream holds where it is reset to zero"
+        return _Unreadable(reason) if stream is None else stream
+
+    def _finish(self, node: fx.Node) -> None:
+        """The first value that forward returns is the output; states may come after it."""
+        first = node.args[0]
+        while isinstance(first, tuple | list) and first:
+            first = first[0]
+        if not isinstance(first, fx.Node):
+            raise Refused(ROOT, f"returns {first!r}, not a stream or a tuple that begins with one")
+        found = self.values[first]
+        self.output = found.spikes if isinstance(found, Fired) else self.stream(ROOT, first)
+        if self.output == INPUT:
+            raise Refused(ROOT, "returns its input; there is nothing to convert")
+        returned: set[tuple[str, int]] = set()
+        for value in node.all_input_nodes:
+            made = self.values[value]
+            if isinstance(made, Fired):
+                returned |= {(_where(value), place) for place in range(len(made.states) + 1)}
+            elif value in self.items:
+                returned.add(self.items[value])
+            elif value is not first:
+                raise Refused(ROOT, f"returns {value.name} beside {first.name}; a program has one output")
+        for name, state in self.arguments.items():
+            if state not in returned:
+                raise Refused(state[0], f"takes its state from {name!r}, but forward does not return the next one")
+
+
+def _where(node: fx.Node) -> str:
+    """The path of the submodule that ``node`` calls, or in whose forward it stands."""
+    if node.op == "call_module":
+        return str(node.target)
+    stack = node.meta.get("nn_module_stack")
+    return str(next(reversed(stack.values()))[0]) if stack else ROOT
+
+
+def _arguments(where: str, node: fx.Node, names: tuple[str, ...]) -> list[Any]:
+    """What ``node`` is called with, by the names of the callee's parameters; None for those left out."""
+    given = dict(zip(names, node.args, strict=False)) | node.kwargs
+    if len(node.args) > len(names) or not given.keys() <= set(names):
+        raise Refused(where, f"calls {node.name} with more than {', '.join(names)}")
+    return [given.get(name) for name in names]

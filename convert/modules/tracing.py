@@ -1,0 +1,114 @@
+"""What a module's forward does in one step, as a graph of submodules (torch.fx), and the module left as it was."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+
+from spikestrip.errors import BadInput, Refused
+
+ROOT = "module"
+"""What errors call the module itself; its submodules have their dotted names."""
+
+CONTAINERS = (nn.Module, nn.Sequential, nn.ModuleList, nn.ModuleDict)
+
+
+def trace(module: nn.Module) -> tuple[nn.Module, fx.Graph]:
+    """The graph of one step, and the module that its names refer to (a lone layer is called "0", as in a Sequential).
+
+    Raises Refused, naming the innermost submodule, when forward can't be followed without values, or when a hook or
+    a replaced forward may change what a submodule does.
+    """
+    root = nn.Sequential(module) if is_leaf(module) else module
+    for name, submodule in root.named_modules():
+        if submodule._forward_hooks or submodule._forward_pre_hooks:
+            raise Refused(name or ROOT, "has a forward hook, which may change what it does; remove it first")
+        if "forward" in vars(submodule):
+            raise Refused(name or ROOT, "has a forward that was put in place of its class's own")
+    before = _held(root)
+    try:
+        graph = _Tracer().trace(root)
+    except BadInput:
+        raise
+    except Exception as error:  # whatever the user's code does with a value that isn't there yet
+        raise _untraceable(ROOT, error) from error
+    for (path, name), (value, changes) in _held(root).items():
+        was = before.get((path, name), (None, -1))
+        if (was[0] is not value or was[1] != changes) and not name.startswith("_tensor_constant"):
+            reason = f"has its {name!r} set in forward, which must be one time step: keep loops and resets outside"
+            raise Refused(path or ROOT, reason)
+    return root, graph
+
+
+def is_leaf(module: nn.Module) -> bool:
+    """True for a layer of torch or snnTorch, or of a class made from one: it is known as a whole, or not at all."""
+    bases = (base for base in type(module).__mro__ if base not in CONTAINERS)
+    return any(base.__module__.split(".")[0] == "snntorch" or base.__module__.startswith("torch.nn.") for base in bases)
+
+
+@contextmanager
+def untouched(module: nn.Module) -> Iterator[None]:
+    """Whatever is done meanwhile, every submodule has its own attributes, parameters, buffers, states and hooks after.
+
+    Lists and dictionaries keep their identity and get their content back; what is done to buffers is done to copies.
+    Raises BadInput for what has no attributes of its own: compiled modules, and what is no module at all.
+    """
+    if not isinstance(module, nn.Module):
+        raise BadInput(ROOT, f"is a {type(module).__name__}, no torch.nn.Module")
+    saved = []
+    for name, submodule in module.named_modules():
+        if isinstance(submodule, torch.jit.ScriptModule):
+            raise Refused(name or ROOT, "is compiled by torch.jit; give the module that it was made from")
+        own = vars(submodule)
+        inner = [(value, value.copy()) for value in own.values() if isinstance(value, dict | list)]
+        saved.append((own, dict(own), inner))
+    try:
+        for submodule in module.modules():
+            buffers = submodule._buffers
+            buffers.update({key: value.detach().clone() for key, value in buffers.items() if value is not None})
+        yield
+    finally:
+        for own, values, inner in saved:
+            own.clear()
+            own.update(values)
+            for value, content in inner:
+                value.clear()
+                value.extend(content) if isinstance(value, list) else value.update(content)
+
+
+def _held(root: nn.Module) -> dict[tuple[str, str], tuple[Any, int]]:
+    """(path, name) -> value and, of a tensor, how often it was changed: all that the submodules hold."""
+    held: dict[tuple[str, str], tuple[Any, int]] = {}
+    for path, submodule in root.named_modules():
+        own = vars(submodule)
+        for name, value in (own | own["_parameters"] | own["_buffers"] | own["_modules"]).items():
+            if isinstance(value, list | dict):
+                held[path, name] = None, len(value)
+            else:
+                counted = isinstance(value, Tensor) and not value.is_inference()
+                held[path, name] = value, value._version if counted else 0
+    return held
+
+
+class _Tracer(fx.Tracer):
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        return is_leaf(m)
+
+    def call_module(
+        self, m: nn.Module, forward: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
+        try:
+            return super().call_module(m, forward, args, kwargs)
+        except BadInput:
+            raise
+        except Exception as error:
+            raise _untraceable(self.path_of_module(m), error) from error
+
+
+def _untraceable(where: str, error: Exception) -> Refused:
+    said = (str(error).splitlines() or [type(error).__name__])[0]
+    return Refused(where, f"its forward can't be followed as one step without loops or decisions on values: {said}")
