@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator
-from pathlib import Path
 
 import array_api_compat.torch as xp
 import numpy as np
@@ -15,13 +14,9 @@ import torch
 from threadpoolctl import threadpool_limits
 from torch import Tensor
 
-from spikestrip.errors import BadInput
 from spikestrip.execution import Stepper
 from spikestrip.inputs import check, expand
 from spikestrip.program import Program, at_sample
-from train import tasks
-from train.checkpoint import Checkpoint
-from train.tasks import Split
 
 BATCH = 64
 BUDGET = 1 << 30  # bytes that a batch's record may take: long sequences make it smaller
@@ -37,24 +32,6 @@ class Batch:
     logits: np.ndarray
     currents: dict[str, Tensor]
     spikes: dict[str, Tensor]
-
-
-def held_out(checkpoint: Checkpoint, task: str, samples: int, data_dir: Path | None, length: int | None) -> Split:
-    """``samples`` held-out sequences of ``task``, drawn with seed 0.
-
-    Raises BadInput for a network of another task, or, unless ``length`` is given, of another number of steps.
-    """
-    trained_on = checkpoint.task.get("name", task)
-    if trained_on != task:
-        raise BadInput("--task", f"is {task}, but the network was trained on {trained_on}")
-    test = tasks.load(task, data_dir, length).test
-    steps = test.inputs.shape[1]
-    if length is None and checkpoint.task.get("steps", steps) != steps:
-        raise BadInput("--length", f"{task} has {steps} steps, the network was trained on {checkpoint.task['steps']}")
-    if samples > len(test.labels):
-        raise BadInput("--samples", f"is {samples}; {task} holds out {len(test.labels)}")
-    chosen = np.random.default_rng(0).permutation(len(test.labels))[:samples]
-    return Split(test.inputs[chosen], test.labels[chosen])
 
 
 def run(program: Program, inputs: np.ndarray) -> Iterator[Batch]:

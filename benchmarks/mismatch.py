@@ -1,6 +1,6 @@
 """How far each parallel form of trained networks is from what they do once stripped.
 
-python benchmarks/mismatch.py CKPT ... --task mnist5k --samples 1000 --json mismatch.json
+python benchmarks/mismatch.py CKPT ... --samples 1000 --json mismatch.json
 
 The truth is the stripped program, step by step in float64. On held-out sequences each parallel form that can compute
 the network's neuron is compared with it, spike by spike:
@@ -33,6 +33,7 @@ from convert.strip import strip
 from spikestrip.command import main
 from spikestrip.files import atomic, writable
 from train.checkpoint import load
+from train.held_out import held_out
 from train.networks import Network
 from train.neurons.pmbc import UndecidedWarning
 from train.neurons.sdn import SurrogateWarning
@@ -143,31 +144,35 @@ def _line(cells: tuple[str, ...], rule: str = "") -> None:
 
 @click.command(help=__doc__, context_settings={"show_default": True})
 @click.argument("checkpoints", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--task", required=True, help="Whose held-out sequences.")
 @click.option("--samples", type=click.IntRange(1), default=1000)
 @click.option("--json", "path", type=click.Path(path_type=Path), required=True)
 @click.option("--data-dir", type=click.Path(path_type=Path))
-@click.option("--length", type=click.IntRange(1), help="Steps, for tasks where they are a choice.")
-def command(
-    checkpoints: tuple[Path, ...], task: str, samples: int, path: Path, data_dir: Path | None, length: int | None
-) -> None:
+def command(checkpoints: tuple[Path, ...], samples: int, path: Path, data_dir: Path | None) -> None:
     writable(path)
     for expected in (SurrogateWarning, UndecidedWarning):  # what they warn of is measured here
         warnings.simplefilter("ignore", expected)
     networks = []
     for file in checkpoints:
         checkpoint = load(file)
-        split = iterative.held_out(checkpoint, task, samples, data_dir, length)
+        split = held_out(checkpoint, file, samples, data_dir)
         forms, refused = forms_of(checkpoint.network)
         config = checkpoint.network.config
         epochs = groupby(row.get("method", config.parallel) for row in checkpoint.metrics.get("history", []))
         trained = ", ".join(f"{method}:{len(list(rows))}" for method, rows in epochs) or config.parallel
-        click.echo(f"\n**{file}**: {config.model}, {task}, trained by {trained}")
+        click.echo(f"\n**{file}**: {config.model}, {checkpoint.task['name']}, trained by {trained}")
         found = measure(checkpoint.network, split, forms) | {"refused": refused}
         show(found)
-        networks.append({"checkpoint": str(file), "trained": trained, "config": dataclasses.asdict(config), **found})
+        networks.append(
+            {
+                "checkpoint": str(file),
+                "task": checkpoint.task,
+                "trained": trained,
+                "config": dataclasses.asdict(config),
+                **found,
+            }
+        )
     with atomic(path) as temporary:
-        temporary.write_text(json.dumps({"task": task, "torch": torch.__version__, "networks": networks}, indent=1))
+        temporary.write_text(json.dumps({"torch": torch.__version__, "networks": networks}, indent=1))
 
 
 if __name__ == "__main__":

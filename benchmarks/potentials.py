@@ -1,6 +1,6 @@
 """Where membrane potentials lie, seen from the threshold: fixed thresholds beside learned ones.
 
-python benchmarks/potentials.py FIXED.pt LEARNED.pt --task mnist5k --samples 256 --out docs/potentials.png
+python benchmarks/potentials.py FIXED.pt LEARNED.pt --samples 256 --out docs/potentials.png
 
 Of every layer, the distribution of u'/vth: the membrane potential before reset over the neuron's own threshold, on
 held-out sequences through the stripped program, step by step in float64. Shares are of all neuron-steps, in bins of
@@ -24,6 +24,7 @@ from spikestrip.errors import BadInput
 from spikestrip.files import atomic, writable
 from spikestrip.operations import Bernoulli
 from train.checkpoint import load
+from train.held_out import held_out
 from train.networks import Network
 from train.tasks import Split
 
@@ -91,28 +92,24 @@ def plot(found: dict[str, dict[str, dict[str, Any]]], path: Path) -> None:
 @click.command(help=__doc__, context_settings={"show_default": True})
 @click.argument("fixed", type=click.Path(path_type=Path))
 @click.argument("learned", type=click.Path(path_type=Path))
-@click.option("--task", required=True, help="Whose held-out sequences.")
 @click.option("--samples", type=click.IntRange(1), default=256)
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Figure; the JSON lies beside it.")
 @click.option("--data-dir", type=click.Path(path_type=Path))
-@click.option("--length", type=click.IntRange(1), help="Steps, for tasks where they are a choice.")
-def command(
-    fixed: Path, learned: Path, task: str, samples: int, out: Path, data_dir: Path | None, length: int | None
-) -> None:
+def command(fixed: Path, learned: Path, samples: int, out: Path, data_dir: Path | None) -> None:
     writable(out)
     checkpoints = {"fixed": load(fixed), "learned": load(learned)}
     for path, wanted, checkpoint in ((fixed, False, checkpoints["fixed"]), (learned, True, checkpoints["learned"])):
         if checkpoint.network.config.learn_threshold is not wanted:
             raise BadInput(path, f"its thresholds are {'fixed' if wanted else 'learned'}; FIXED comes before LEARNED")
     found = {
-        name: distributions(checkpoint.network, iterative.held_out(checkpoint, task, samples, data_dir, length))
-        for name, checkpoint in checkpoints.items()
+        name: distributions(checkpoint.network, held_out(checkpoint, path, samples, data_dir))
+        for path, (name, checkpoint) in zip((fixed, learned), checkpoints.items(), strict=True)
     }
     if len({tuple(by_layer) for by_layer in found.values()}) > 1:
         raise BadInput(learned, f"has other layers than {fixed}")
     plot(found, out)
     with atomic(out.with_suffix(".json")) as temporary:
-        content = {"task": task, "samples": samples, "edges": EDGES.tolist(), "networks": found}
+        content = {"samples": samples, "edges": EDGES.tolist(), "networks": found}
         temporary.write_text(json.dumps(content, indent=1))
     click.echo(f"{out}, {out.with_suffix('.json')}")
 

@@ -7,14 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
-import numpy as np
 from rich.console import Console
 
 from spikestrip.command import main
 
 if TYPE_CHECKING:
     from train.checkpoint import Checkpoint
-    from train.tasks import Split
 
 SCHEDULE = (("scan", 4), ("sdn", 2))  # the exact scan, then the surrogate as the paper has it
 WIDTH, MODES, LAYERS = 64, 32, 2
@@ -32,15 +30,16 @@ console = Console(highlight=False)
 def command(out: Path, seed: int) -> None:
     """The whole road on 5,000 real MNIST digits, 784 steps each, ending in report.html."""
     from deploy.stations import road
+    from train.held_out import held_out
 
     out.mkdir(parents=True, exist_ok=True)
-    held_out, checkpoint = _train(out, seed)
-    _score_stripped(checkpoint, held_out, out)
-    chosen = np.random.default_rng(0).permutation(len(held_out.labels))[:SAMPLES]
-    road(checkpoint, held_out.inputs[chosen], held_out.labels[chosen], out)
+    checkpoint = _train(out, seed)
+    _score_stripped(checkpoint, out)
+    chosen = held_out(checkpoint, out, SAMPLES)
+    road(checkpoint, chosen.inputs, chosen.labels, out)
 
 
-def _train(out: Path, seed: int) -> tuple[Split, Checkpoint]:
+def _train(out: Path, seed: int) -> Checkpoint:
     from train import tasks
     from train.checkpoint import load
     from train.config import Config
@@ -51,17 +50,19 @@ def _train(out: Path, seed: int) -> tuple[Split, Checkpoint]:
     data = tasks.load("mnist5k")
     config = Config(data.channels, data.classes, d_model=WIDTH, d_state=MODES, layers=LAYERS, parallel=SCHEDULE[-1][0])
     fit(config, data, Recipe(SCHEDULE, target_rate=TARGET_RATE, seed=seed), "cpu", out / "ckpt.pt")
-    return data.test, load(out / "ckpt.pt")
+    return load(out / "ckpt.pt")
 
 
-def _score_stripped(checkpoint: Checkpoint, held_out: Split, out: Path) -> None:
+def _score_stripped(checkpoint: Checkpoint, out: Path) -> None:
     from deploy.road import as_trained
     from deploy.score import score_stripped
+    from train.held_out import held_out
 
     console.rule("score the stripped network")
-    stripped = score_stripped(checkpoint, held_out)
+    test = held_out(checkpoint, out)
+    stripped = score_stripped(checkpoint, test)
     metrics = as_trained(checkpoint) | {
-        "held_out": len(held_out.labels), "accuracy": stripped.accuracy, "spiking_rate": stripped.spiking_rate,
+        "held_out": len(test.labels), "accuracy": stripped.accuracy, "spiking_rate": stripped.spiking_rate,
     }  # fmt: skip
     (out / "metrics.json").write_text(json.dumps(metrics, indent=1))
     console.print(

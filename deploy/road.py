@@ -1,4 +1,4 @@
-"""Every station after training: ``python deploy/road.py ckpt.pt --input x.npy --labels y.npy --out RUN_DIR``."""
+"""Every station after training: ``python deploy/road.py ckpt.pt --samples 16 --out RUN_DIR``."""
 
 from __future__ import annotations
 
@@ -20,11 +20,16 @@ if TYPE_CHECKING:
 
 @click.command("road")
 @click.argument("checkpoint", type=click.Path(path_type=Path))
-@click.option("--input", "source", type=click.Path(path_type=Path), required=True, help="x.npy: (B, T, C), or ids.")
+@click.option("--input", "source", type=click.Path(path_type=Path), help="x.npy: (B, T, C), or ids.")
 @click.option("--labels", "answers", type=click.Path(path_type=Path), help="y.npy: (B,), or (B, T) for sequences.")
+@click.option("--samples", type=click.IntRange(1), help="Instead: so many held-out sequences of the network's task.")
+@click.option("--data-dir", type=click.Path(path_type=Path), help="Where data sets lie or are cached.")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Run folder; a former run's is replaced.")
 @click.option("--backends", "wanted", help="Simulators by name, with commas; default: all five.")
-def command(checkpoint: Path, source: Path, answers: Path | None, out: Path, wanted: str | None) -> None:
+def command(
+    checkpoint: Path, source: Path | None, answers: Path | None, samples: int | None, data_dir: Path | None,
+    out: Path, wanted: str | None,
+) -> None:  # fmt: skip
     """Strip CHECKPOINT, convert it, run it on every backend and verify each, ending in report.html and road.json.
 
     A backend that can't hold the network is refused by name, and no failure. Exit code 1: a verdict is fail.
@@ -33,15 +38,23 @@ def command(checkpoint: Path, source: Path, answers: Path | None, out: Path, wan
     from simulators import backends
     from spikestrip import inputs
     from train.checkpoint import load, save
+    from train.held_out import held_out
 
     names = tuple(dict.fromkeys(wanted.split(","))) if wanted else None
     for name in names or ():
         if name not in backends.names():
             raise BadInput("--backends", f"{name!r} is not one of {', '.join(backends.names())}")
+    if (source is None) == (samples is None) or (answers and samples):
+        raise BadInput("--input", "give either --input, with --labels if there are any, or --samples")
     loaded = load(checkpoint)
     config = loaded.network.config
-    x = inputs.read(source, (config.d_input,))
-    labels = _read_labels(answers, x, config) if answers else None
+    labels: np.ndarray | None
+    if source is not None:
+        x = inputs.read(source, (config.d_input,))
+        labels = _read_labels(answers, x, config) if answers else None
+    else:
+        test = held_out(loaded, checkpoint, samples, data_dir)
+        x, labels = np.ascontiguousarray(test.inputs), test.labels
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:

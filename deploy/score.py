@@ -12,7 +12,6 @@ import numpy as np
 from tqdm import tqdm
 
 from spikestrip.command import main
-from spikestrip.errors import BadInput
 from spikestrip.files import atomic, writable
 
 if TYPE_CHECKING:
@@ -50,23 +49,18 @@ def score_stripped(checkpoint: Checkpoint, split: Split) -> Score:
 
 @click.command("score", context_settings={"show_default": True})
 @click.argument("checkpoint", type=click.Path(path_type=Path))
-@click.option("--samples", type=click.IntRange(1), help="Score the first so many sequences. Default: all.")
+@click.option("--samples", type=click.IntRange(1), help="Score so many of its sequences. Default: all.")
 @click.option("--data-dir", type=click.Path(path_type=Path), help="Where data sets lie or are cached.")
 @click.option("--json", "path", type=click.Path(path_type=Path), help="Write both scores here.")
 def command(checkpoint: Path, samples: int | None, data_dir: Path | None, path: Path | None) -> None:
     """Score the stripped network of CHECKPOINT on the test split of the task that it was trained on."""
-    from train import tasks
     from train.checkpoint import load
-    from train.tasks import Split
+    from train.held_out import held_out
 
     if path is not None:
         writable(path)
     loaded = load(checkpoint)
-    name = loaded.task.get("name")
-    if name not in tasks.TASKS:
-        raise BadInput(checkpoint, f"its task is {name!r}, none of {', '.join(tasks.TASKS)}")
-    test = tasks.load(name, data_dir, loaded.task.get("steps") if tasks.TASKS[name] is None else None).test
-    test = Split(test.inputs[:samples], test.labels[:samples])
+    test = held_out(loaded, checkpoint, samples, data_dir)
     stripped = score_stripped(loaded, test)
     trained = {kind: loaded.metrics.get(kind) for kind in ("accuracy", "loss", "spiking_rate")}
     if path is not None:

@@ -155,7 +155,7 @@ def networks(draw, dyadic):
 
 @pytest.mark.parametrize("dyadic", [False, True], ids=["random", "ties"])
 @given(data=st.data())
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=80, deadline=None)
 def test_every_spike_is_snntorchs_own_in_float64(dyadic, data):
     module, x = data.draw(networks(dyadic))
     assert_equal(module, from_torch(module, x[:, 0]), x)

@@ -24,6 +24,7 @@ from convert.strip import strip
 from train import tasks
 from train.checkpoint import Checkpoint, save
 from train.config import Config
+from train.held_out import held_out
 from train.networks import Network
 from train.neurons import bptt, methods, pmbc
 from train.tasks import Split
@@ -173,7 +174,7 @@ def folder(tmp_path_factory):
 
 
 def test_the_command_prints_what_it_writes(folder):
-    options = ("--task", "digits", "--samples", 5, "--json", folder / "m.json")
+    options = ("--samples", 5, "--json", folder / "m.json")
     done = run(mismatch.command, folder / "learned.pt", folder / "fixed.pt", *options)
     assert done.code == 0, done.stderr
     learned, fixed = json.loads((folder / "m.json").read_text())["networks"]
@@ -186,15 +187,13 @@ def test_the_command_prints_what_it_writes(folder):
     assert by_layer == [(f"{ways['forced']['differ']:,}", f"{ways['free']['differ']:,}") for ways in written]
 
 
-@pytest.mark.parametrize(
-    ("words", "reason"),
-    [(("--task", "mnist5k"), "trained on digits"), (("--task", "digits", "--samples", 10**6), "holds out")],
-)
-def test_the_wrong_task_and_too_many_samples_are_refused(folder, words, reason):
-    done = run(mismatch.command, folder / "fixed.pt", *words, "--json", folder / "no.json")
-    assert (done.code, done.stderr.count("\n")) == (2, 1)
-    assert reason in done.stderr
-    assert not (folder / "no.json").exists()
+def test_no_task_and_too_many_samples_are_refused(folder):
+    save(folder / "bare.pt", Checkpoint(network()))
+    for file, words, reason in (("bare.pt", (), "its task is None"), ("fixed.pt", ("--samples", 10**6), "holds out")):
+        done = run(mismatch.command, folder / file, *words, "--json", folder / "no.json")
+        assert (done.code, done.stderr.count("\n")) == (2, 1)
+        assert reason in done.stderr
+        assert not (folder / "no.json").exists()
 
 
 def test_potentials_are_those_of_a_plain_loop_and_all_from_the_threshold_on_fire():
@@ -223,7 +222,7 @@ def test_potentials_are_those_of_a_plain_loop_and_all_from_the_threshold_on_fire
 
 
 def test_potentials_are_drawn_for_fixed_beside_learned(folder):
-    options = ("--task", "digits", "--samples", 5, "--out", folder / "p.png")
+    options = ("--samples", 5, "--out", folder / "p.png")
     done = run(potentials.command, folder / "fixed.pt", folder / "learned.pt", *options)
     assert done.code == 0, done.stderr
     networks = json.loads((folder / "p.json").read_text())["networks"]
@@ -242,7 +241,7 @@ def test_drawn_spikes_have_no_potential():
 
 def test_held_out_sequences_are_those_of_the_task_and_differ():
     checkpoint = Checkpoint(network(), {"name": "digits"})
-    chosen = iterative.held_out(checkpoint, "digits", 9, None, None)
+    chosen = held_out(checkpoint, "ckpt.pt", 9)
     test = tasks.load("digits").test
     places = [np.flatnonzero((test.inputs == one).all(axis=(1, 2)))[0] for one in chosen.inputs]
     assert len(set(places)) == 9

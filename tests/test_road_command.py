@@ -166,7 +166,8 @@ def test_a_table_of_what_is_no_road_is_refused(tmp_path):
 def test_the_demo_is_training_and_the_same_road(tmp_path, monkeypatch):
     rng = np.random.default_rng(1)
     noise = Split(rng.normal(size=(80, STEPS, 1)).astype(np.float32), rng.integers(0, CLASSES, 80))
-    monkeypatch.setattr(tasks, "load", lambda name: Task("noise", noise, noise, CLASSES, 1))
+    monkeypatch.setattr(tasks, "load", lambda name, *_: Task("noise", noise, noise, CLASSES, 1))
+    monkeypatch.setitem(tasks.TASKS, "noise", STEPS)
     for name, value in {"WIDTH": WIDTH, "MODES": 3, "SCHEDULE": (("scan", 0), ("sdn", 0))}.items():
         monkeypatch.setattr(demo, name, value)
     monkeypatch.setattr(stations, "BACKENDS", ("numpy",))
@@ -187,3 +188,21 @@ def test_the_demo_is_training_and_the_same_road(tmp_path, monkeypatch):
             row.pop("seconds")
     assert found == second
     assert len(chosen) == demo.SAMPLES
+
+
+def test_held_out_sequences_of_the_networks_task(tmp_path):
+    torch.manual_seed(0)
+    network = Network(Config(1, 10, d_model=WIDTH, d_state=2, layers=1)).eval()
+    save(tmp_path / "digits.pt", Checkpoint(network, {"name": "digits", "steps": 64}))
+    options = ("--samples", 3, "--backends", "numpy", "--out", tmp_path / "out")
+    done = run(command, tmp_path / "digits.pt", *options)
+    assert done.code == 0, done.stderr
+    x, labels = np.load(tmp_path / "out" / "x.npy"), np.load(tmp_path / "out" / "labels.npy")
+    test = tasks.load("digits").test
+    for one, label in zip(x, labels, strict=True):
+        assert any(
+            np.array_equal(one, other) and label == its for other, its in zip(test.inputs, test.labels, strict=True)
+        )
+    assert "accuracy" in summary(tmp_path / "out")["runs"]["numpy"]
+    both = run(command, tmp_path / "digits.pt", "--input", tmp_path / "out" / "x.npy", *options)
+    assert (both.code, both.stderr.count("\n")) == (2, 1)
