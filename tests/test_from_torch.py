@@ -16,7 +16,9 @@ from torch import nn
 from convert import from_torch
 from convert.readers.nir import read
 from convert.writers.nir import write
+from deploy.verify import verify
 from simulators import backends
+from simulators.run import simulate
 from spikestrip.errors import BadInput, Refused
 from spikestrip.operations import LIF, Affine
 
@@ -514,3 +516,15 @@ def test_the_program_keeps_its_own_copy_of_the_weights():
 def test_importing_convert_takes_no_torch():
     code = "import sys, convert; sys.exit('torch' in sys.modules or not callable(convert.from_torch))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_verify_bounds_the_rounding_of_a_delayed_reset():
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(3, 5), snn.Leaky(beta=0.9, init_hidden=True)).eval()
+    program = from_torch(net, torch.randn(2, 3))
+    x = np.random.default_rng(0).normal(size=(4, 30, 3)).astype(np.float32)
+    backend = backends.load("numpy")
+    exact, rounded = (simulate(program, x, backend, dtype, "cpu", lambda _: None) for dtype in ("float64", "float32"))
+    verdict = verify(exact, rounded, program)
+    assert verdict.passed
+    assert not any("no rounding bound" in note for note in verdict.notes)

@@ -43,7 +43,7 @@ def equal(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
 @pytest.fixture(scope="module")
 def unbroken(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("runs") / "unbroken"
-    assert run(command, *OPTIONS, "--run", folder).code == 0
+    assert run(command, *OPTIONS, "--run-dir", folder).code == 0
     return folder
 
 
@@ -58,8 +58,8 @@ def test_a_run_that_stopped_after_an_epoch_ends_in_the_same_weights(tmp_path, mo
 
     with monkeypatch.context() as patch:
         patch.setattr(RunFolder, "save", save)
-        assert run(command, *OPTIONS, "--run", tmp_path / "run").code == 130
-    assert run(command, *OPTIONS, "--run", tmp_path / "run").code == 0
+        assert run(command, *OPTIONS, "--run-dir", tmp_path / "run").code == 130
+    assert run(command, *OPTIONS, "--run-dir", tmp_path / "run").code == 0
     assert equal(weights(tmp_path / "run" / "ckpt.pt"), weights(unbroken / "ckpt.pt"))
     ours, theirs = load(tmp_path / "run" / "ckpt.pt").metrics, load(unbroken / "ckpt.pt").metrics
     assert ours["accuracy"] == theirs["accuracy"]
@@ -70,13 +70,13 @@ def test_a_run_that_stopped_after_an_epoch_ends_in_the_same_weights(tmp_path, mo
 
 def test_a_killed_run_goes_on(tmp_path, unbroken):
     folder = tmp_path / "run"
-    arguments = [sys.executable, str(HERE.parent / "train" / "run.py"), *OPTIONS, "--run", str(folder)]
+    arguments = [sys.executable, str(HERE.parent / "train" / "run.py"), *OPTIONS, "--run-dir", str(folder)]
     process = subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     while not (folder / "last.pt").exists() and process.poll() is None:
         time.sleep(0.01)
     process.send_signal(signal.SIGKILL)
     process.wait()
-    assert run(command, *OPTIONS, "--run", folder).code == 0
+    assert run(command, *OPTIONS, "--run-dir", folder).code == 0
     assert equal(weights(folder / "ckpt.pt"), weights(unbroken / "ckpt.pt"))
 
 
@@ -147,13 +147,13 @@ def test_bad_experiments(tmp_path, content, words):
 
 def test_a_folder_of_another_run_or_of_none_is_refused(tmp_path, unbroken):
     before = (unbroken / "last.pt").read_bytes()
-    done = run(command, *OPTIONS, "--lr", "0.02", "--run", unbroken)
+    done = run(command, *OPTIONS, "--lr", "0.02", "--run-dir", unbroken)
     assert done.code == 2
     assert "lr was 0.01, now 0.02" in done.stderr
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.tex").write_text("text")
-    assert "thesis" not in run(command, *OPTIONS, "--run", tmp_path / "mine").stdout
-    assert run(command, *OPTIONS, "--run", tmp_path / "mine").code == 2
+    assert "thesis" not in run(command, *OPTIONS, "--run-dir", tmp_path / "mine").stdout
+    assert run(command, *OPTIONS, "--run-dir", tmp_path / "mine").code == 2
     assert [path.name for path in (tmp_path / "mine").iterdir()] == ["thesis.tex"]
     assert (unbroken / "last.pt").read_bytes() == before
 
@@ -163,7 +163,7 @@ def test_a_damaged_state_is_refused(tmp_path, unbroken):
     folder.mkdir()
     (folder / "experiment.toml").write_text((unbroken / "experiment.toml").read_text())
     (folder / "last.pt").write_bytes((unbroken / "last.pt").read_bytes()[:1000])
-    done = run(command, *OPTIONS, "--run", folder)
+    done = run(command, *OPTIONS, "--run-dir", folder)
     assert done.code == 2
     assert "last.pt" in done.stderr
 

@@ -10,11 +10,11 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.distributed
 from torch import Tensor, nn
-from torch.distributed.nn.functional import all_reduce
 
 from spikestrip.errors import BadInput
 
@@ -39,7 +39,7 @@ class Ranks:
         """``tensor`` summed over all ranks, with gradient."""
         if self.world == 1:
             return tensor
-        total: Tensor = all_reduce(tensor)
+        total: Tensor = _Sum.apply(tensor)
         return total
 
     def wait(self) -> None:
@@ -89,6 +89,22 @@ def check_batch(batch: int) -> None:
     world = int(os.environ.get("WORLD_SIZE", "1"))
     if batch < world:
         raise BadInput("--batch", f"{batch} sequences can't be shared by {world} processes")
+
+
+class _Sum(torch.autograd.Function):
+    """The sum over all ranks; each rank's loss may depend on it, so the gradient is the sum of theirs."""
+
+    @staticmethod
+    def forward(ctx: Any, tensor: Tensor) -> Tensor:
+        total = tensor.clone()
+        torch.distributed.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        total = gradient.clone()
+        torch.distributed.all_reduce(total)
+        return total
 
 
 class _WholeBatchNorm(nn.BatchNorm1d):

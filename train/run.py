@@ -63,7 +63,7 @@ def _from_file(context: click.Context, parameter: click.Parameter, path: Path | 
 @click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, help="Of weights, sample order, random spikes.")
 @click.option("--device", default="cpu", help="cpu or cuda.")
 @click.option("--data-dir", type=click.Path(path_type=Path), help="Where data sets lie or are cached.")
-@click.option("--run", "run_dir", type=click.Path(path_type=Path), help="Folder of the run: checkpoint and state after "
+@click.option("--run-dir", type=click.Path(path_type=Path), help="Folder of the run: checkpoint and state after "
               "every epoch, logs. A run that was stopped goes on when it is asked for again.")  # fmt: skip
 @click.option("--out", type=click.Path(path_type=Path), help="Checkpoint to write (.pt, .safetensors).")
 def command(data_dir: Path | None, run_dir: Path | None, out: Path | None, **options: Any) -> None:
@@ -78,7 +78,7 @@ def command(data_dir: Path | None, run_dir: Path | None, out: Path | None, **opt
     from train.ranks import check_batch, local_device, ranks
 
     if out is None and run_dir is None:
-        raise BadInput("--out", "say where to write: --out ckpt.pt, --run FOLDER, or both")
+        raise BadInput("--out", "say where to write: --out ckpt.pt, --run-dir FOLDER, or both")
     experiment = Experiment(**options)
     if out is not None:
         writable(out)

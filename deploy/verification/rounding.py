@@ -108,7 +108,11 @@ def bounds(program: Program, seen: Magnitudes, unit: float, parallel: bool) -> d
     """
     errors: dict[str, np.ndarray | None] = {}
     exact = {INPUT} | {layer.name for layer in program.spiking}
-    for layer in program.layers:
+    pending = list(program.layers)
+    while pending:  # what is fed back by spikes alone has a bound before the layer that it is fed back to
+        ready = (layer for layer in pending if all(name in exact or name in errors for name in _sources(layer)))
+        layer = next(ready, pending[0])
+        pending.remove(layer)
         sources = _sources(layer)
         rule = RULES.get(layer.operation.kind)
         received = [error for name in sources if name not in exact and (error := errors.get(name)) is not None]
