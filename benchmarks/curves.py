@@ -39,7 +39,7 @@ def command(folders: tuple[Path, ...], out: Path) -> None:
                   label="spiking rate")  # fmt: skip
         for end in ends[:-1]:
             axis.axvline(end, color="#d3d7cf", linewidth=0.8, zorder=0)
-        axis.set(title=f"{folder.name} ({experiment['task']}, {experiment['model']})", ylim=(0, 1), xlabel="batches")
+        axis.set(title=f"{folder.name}, {experiment['model']}", ylim=(0, 1), xlabel="batches")
         axis.spines[["top", "right"]].set_visible(False)
     for axis in axes.flat[len(folders) :]:
         axis.set_visible(False)
