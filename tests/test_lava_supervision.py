@@ -147,8 +147,12 @@ def test_interrupted(mark: str) -> None:
             mapped.extend(line for line in Path(f"/proc/{pid}/maps").read_text().splitlines() if "/dev/shm/" in line)
         os.kill(os.getpid(), signal.SIGINT)
 
-    with pytest.raises(KeyboardInterrupt):
-        run("slow", interrupt)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            run("slow", interrupt)
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert all(line.endswith("(deleted)") for line in mapped)
 
 

@@ -14,7 +14,7 @@ import copy
 import json
 import os
 import warnings
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -73,18 +73,14 @@ class Surrogate:
     predicts: str
     training: dict[str, int]
     grade: list[dict[str, Any]]
-    _copies: dict[tuple[torch.dtype, torch.device], Folded] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
         self.network.requires_grad_(False)
 
-    @torch.inference_mode(mode=False)  # a copy that an evaluation makes is trained with later
+    @torch.inference_mode(mode=False)  # what an evaluation loaded may be trained with later
     def like(self, z: Tensor) -> Folded:
-        """The network in the dtype and on the device of ``z``."""
-        key = (z.dtype, z.device)
-        if key not in self._copies:
-            self._copies[key] = copy.deepcopy(self.network).to(z.device, z.dtype)
-        return self._copies[key]
+        """A copy of the network in the dtype and on the device of ``z``."""
+        return copy.deepcopy(self.network).to(z.device, z.dtype)
 
     @property
     def header(self) -> dict[str, Any]:
