@@ -20,7 +20,7 @@ def summary_table(run_dir: str | os.PathLike[str]) -> Table:
     caption = "CPU reference. " if folder.cpu_reference else ""
     caption += f"Refused by {', '.join(folder.refused)}. " if folder.refused else ""
     caption += f"Missing: {', '.join(folder.missing)}." if folder.missing else ""
-    table = Table(box=SIMPLE, padding=(0, 1, 0, 0), pad_edge=False, caption=caption or None, caption_justify="left")
+    table = Table(box=SIMPLE, padding=0, pad_edge=False, caption=caption or None, caption_justify="left")
     shown = [COLUMNS.index(column) for column in SHOWN]
     for column in SHOWN:
         table.add_column(column.replace(" ", "\n"), justify="left" if column in WORDS else "right", no_wrap=True)
