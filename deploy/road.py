@@ -11,7 +11,7 @@ import numpy as np
 
 from spikestrip.command import main
 from spikestrip.errors import BadInput
-from spikestrip.files import existing
+from spikestrip.files import read_array
 
 if TYPE_CHECKING:
     from train.checkpoint import Checkpoint
@@ -76,12 +76,9 @@ def as_trained(checkpoint: Checkpoint) -> dict[str, Any]:
 
 
 def _read_labels(path: Path, x: np.ndarray, config: Config) -> np.ndarray:
-    try:
-        labels = np.load(existing(path), allow_pickle=False)
-    except (ValueError, OSError, EOFError) as error:
-        raise BadInput(path, f"is not a whole .npy file of numbers ({str(error).splitlines()[0]})") from error
+    labels = read_array(path)
     expected = x.shape[:1] if config.readout == "mean" else x.shape[:2]
-    if not isinstance(labels, np.ndarray) or labels.dtype.kind not in "iu" or labels.shape != expected:
+    if labels.dtype.kind not in "iu" or labels.shape != expected:
         raise BadInput(path, f"doesn't hold integers of shape {expected}, one for each answer")
     if labels.min() < 0 or labels.max() >= config.d_output:
         raise BadInput(path, f"holds labels from {labels.min()} to {labels.max()}; the network knows {config.d_output}")

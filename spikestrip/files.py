@@ -1,12 +1,16 @@
-"""Files that are either whole or absent: written beside, then renamed."""
+"""Files that are either whole or absent: written beside, then renamed; and reading what others wrote."""
 
 from __future__ import annotations
 
+import json
 import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from spikestrip.errors import BadInput
 
@@ -47,3 +51,31 @@ def existing(path: str | os.PathLike[str]) -> Path:
     if not file.is_file():
         raise BadInput(file, "is a folder" if file.is_dir() else "no such file")
     return file
+
+
+def read_array(path: str | os.PathLike[str]) -> np.ndarray:
+    """The array in an .npy file, in memory. Raises BadInput for anything else: it never unpickles."""
+    file = existing(path)
+    try:
+        # mapped first: a header that promises more than the file holds is refused before memory is taken
+        array = np.load(file, mmap_mode="r", allow_pickle=False)
+    except (ValueError, OSError, EOFError) as error:
+        raise BadInput(file, f"is not a whole .npy file of numbers ({str(error).splitlines()[0]})") from error
+    if not isinstance(array, np.ndarray):
+        array.close()
+        raise BadInput(file, "is an .npz archive; give one .npy array")
+    return np.array(array)
+
+
+def read_json(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """The JSON object in a file; {} where there is no file. Raises BadInput for anything else."""
+    file = Path(path)
+    if not file.is_file():
+        return {}
+    try:
+        value = json.loads(file.read_text())
+    except (ValueError, OSError) as error:
+        raise BadInput(file, f"is not readable JSON ({error})") from error
+    if not isinstance(value, dict):
+        raise BadInput(file, "is not a JSON object")
+    return value

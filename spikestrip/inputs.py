@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 import os
+from pathlib import Path
 
 import numpy as np
 
 from spikestrip.errors import BadInput
-from spikestrip.files import existing
+from spikestrip.files import read_array
 from spikestrip.operations import Shape
 
 _EXACT_INTEGERS = 1 << 24  # the last up to which float32 holds every integer
@@ -16,16 +17,7 @@ _EXACT_INTEGERS = 1 << 24  # the last up to which float32 holds every integer
 
 def read(path: str | os.PathLike[str], shape: Shape) -> np.ndarray:
     """Read an input for a program whose input step has ``shape``: see ``check`` for what is taken and returned."""
-    file = existing(path)
-    try:
-        # mapped first: a header that promises more than the file holds is refused before memory is taken
-        x = np.load(file, mmap_mode="r", allow_pickle=False)
-    except (ValueError, OSError, EOFError) as error:
-        raise BadInput(file, f"is not a whole .npy file of numbers ({str(error).splitlines()[0]})") from error
-    if not isinstance(x, np.ndarray):
-        x.close()
-        raise BadInput(file, "is an .npz archive; give one .npy array")
-    return check(np.array(x), shape, file)
+    return check(read_array(path), shape, Path(path))
 
 
 def check(x: np.ndarray, shape: Shape, where: object) -> np.ndarray:

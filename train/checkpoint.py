@@ -64,8 +64,8 @@ def load(path: str | os.PathLike[str]) -> Checkpoint:
     """
     source = existing(path)
     header = _read_safetensors(source) if source.suffix == ".safetensors" else _read_torch(source)
-    if "format" not in header and importing.marker(header):
-        header = importing.load(source, header)
+    if "format" not in header:
+        header = importing.load(source, header) or header
     if header.get("format") != FORMAT:
         raise BadInput(source, f"is not a Spikestrip checkpoint ({_foreign(header)})")
     if header.get("version") != VERSION:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Callable
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -60,7 +61,8 @@ def train(
         progress = Progress(**resume["progress"])
     model = ranks.prepare(network)
     order = np.arange(len(split.labels))
-    steps = len([batch for batch in batches(order, recipe.batch) if len(batch) >= ranks.world])
+    # a last batch in which not every rank would have a sequence is left out
+    steps = len(order) // recipe.batch + (len(order) % recipe.batch >= ranks.world)
     for epoch, method in enumerate(recipe.methods()):
         if epoch < len(progress.epochs):
             continue
@@ -70,11 +72,9 @@ def train(
         shuffled = np.random.default_rng([recipe.seed, epoch]).permutation(order)
         began = time.perf_counter()
         sums, point = np.zeros(4), np.zeros(4)
-        bar = tqdm(batches(shuffled, recipe.batch), total=steps, disable=None if ranks.first else True,
+        bar = tqdm(islice(batches(shuffled, recipe.batch), steps), total=steps, disable=None if ranks.first else True,
                    desc=f"epoch {epoch + 1}/{recipe.epochs} ({method})", unit="batch")  # fmt: skip
         for number, batch in enumerate(bar):
-            if number == steps:
-                break  # too few sequences are left for every rank to have one
             step = epoch * steps + number
             for group in optimizer.param_groups:
                 group["lr"] = group["peak"] * recipe.factor(step, steps)

@@ -64,7 +64,7 @@ ALONE = Ranks()
 @contextmanager
 def ranks(device: str) -> Iterator[Ranks]:
     """The ranks that ``torchrun`` started, or this process alone. Gloo on the CPU, NCCL on CUDA."""
-    world = int(os.environ.get("WORLD_SIZE", "1"))
+    world = _world()
     if world == 1:
         yield ALONE
         return
@@ -86,9 +86,13 @@ def local_device(device: str) -> str:
 
 def check_batch(batch: int) -> None:
     """Raise BadInput unless each rank gets a sequence of every full batch."""
-    world = int(os.environ.get("WORLD_SIZE", "1"))
-    if batch < world:
-        raise BadInput("--batch", f"{batch} sequences can't be shared by {world} processes")
+    if batch < _world():
+        raise BadInput("--batch", f"{batch} sequences can't be shared by {_world()} processes")
+
+
+def _world() -> int:
+    """How many processes torchrun started."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
 
 
 class _Sum(torch.autograd.Function):
@@ -96,15 +100,17 @@ class _Sum(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, tensor: Tensor) -> Tensor:
-        total = tensor.clone()
-        torch.distributed.all_reduce(total)
-        return total
+        return _reduced(tensor)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> Tensor:
-        total = gradient.clone()
-        torch.distributed.all_reduce(total)
-        return total
+        return _reduced(gradient)
+
+
+def _reduced(tensor: Tensor) -> Tensor:
+    total = tensor.clone()
+    torch.distributed.all_reduce(total)
+    return total
 
 
 class _WholeBatchNorm(nn.BatchNorm1d):

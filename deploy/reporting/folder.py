@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ import numpy as np
 from simulators import backends
 from spikestrip import trace
 from spikestrip.errors import BadInput
+from spikestrip.files import read_array, read_json
 from spikestrip.trace import Trace
 
 PARALLEL, ITERATIVE = "reference.parallel.h5", "reference.iterative.h5"
@@ -46,21 +46,23 @@ class RunFolder:
         if not self.path.is_dir():
             raise BadInput(self.path, "is no folder")
         self.missing = [name for name in FILES if not (self.path / name).is_file()]
-        self.metrics: dict[str, Any] = self._json("metrics.json")
-        self.labels = self._labels()
+        self.metrics: dict[str, Any] = read_json(self.path / "metrics.json")
+        self.labels = None if "labels.npy" in self.missing else read_array(self.path / "labels.npy")
         self.traces: dict[str, Trace] = {}
         for name, file in (("parallel", PARALLEL), ("iterative", ITERATIVE)):
             if file not in self.missing:
                 self.traces[name] = trace.read(self.path / file)
         for found in sorted(self.path.glob("trace.*.h5")):
             self.traces[found.name.removeprefix("trace.").removesuffix(".h5")] = trace.read(found)
-        runs = self._json("road.json").get("runs", {})
+        runs = read_json(self.path / "road.json").get("runs", {})
         self.refused: dict[str, str] = {name: run["refused"] for name, run in runs.items() if "refused" in run}
         expected = [name for name in backends.names() if name not in self.refused]
         self.missing += [f"trace.{name}.h5" for name in expected if name not in self.traces]
         if not self.traces:
             raise BadInput(self.path, "holds no trace: is it a run folder?")
-        self.verdicts = {name: self._json(f"verdict.{name}.json") for name in self.traces if name != "iterative"}
+        self.verdicts = {
+            name: read_json(self.path / f"verdict.{name}.json") for name in self.traces if name != "iterative"
+        }
         self.missing += [f"verdict.{name}.json" for name, verdict in self.verdicts.items() if not verdict]
 
     @property
@@ -101,27 +103,6 @@ class RunFolder:
         if self.labels is None or self.labels.shape != answers.shape:
             return None
         return float((answers == self.labels).mean())
-
-    def _json(self, name: str) -> dict[str, Any]:
-        file = self.path / name
-        if not file.is_file():
-            return {}
-        try:
-            value = json.loads(file.read_text())
-        except (ValueError, OSError) as error:
-            raise BadInput(file, f"is not readable JSON ({error})") from error
-        if not isinstance(value, dict):
-            raise BadInput(file, "is not a JSON object")
-        return value
-
-    def _labels(self) -> np.ndarray | None:
-        if "labels.npy" in self.missing:
-            return None
-        try:
-            labels = np.load(self.path / "labels.npy", allow_pickle=False)
-        except (ValueError, OSError, EOFError) as error:
-            raise BadInput(self.path / "labels.npy", "is not a whole .npy file of numbers") from error
-        return np.asarray(labels)
 
 
 def _per_sample(recorded: Trace, *counters: str) -> float | None:

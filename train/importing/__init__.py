@@ -10,15 +10,17 @@ import torch
 from torch import Tensor
 
 from spikestrip.errors import BadInput
+from spikestrip.files import read_json
 from train.importing import pspikessm, spikingssm
-from train.importing.facts import SIDECAR, read_facts
+from train.importing.facts import SIDECAR
 from train.importing.weights import Weights
 from train.neurons import sdn
 
+# the weight by which a paper's code is known, alone or under "model."
 PAPERS = {"s4_layers.0.kernel.C": spikingssm.translate, "layers.0.inp_a": pspikessm.translate}
 
 
-def state_of(content: dict[str, Any]) -> dict[str, Tensor]:
+def _state_of(content: dict[str, Any]) -> dict[str, Tensor]:
     """The state dictionary in what torch.load gave: the whole, or a Lightning checkpoint's."""
     state = content.get("state_dict", content)
     return (
@@ -26,24 +28,19 @@ def state_of(content: dict[str, Any]) -> dict[str, Tensor]:
     )
 
 
-def marker(content: dict[str, Any]) -> str | None:
-    """The weight by which a paper's code is known, in PAPERS, or None."""
-    names = state_of(content)
-    return next((known for known in PAPERS for name in names if name in (known, f"model.{known}")), None)
+def load(source: Path, content: dict[str, Any]) -> dict[str, Any] | None:
+    """``content`` of the file ``source`` as the content of our checkpoint, or None if it is no paper's network.
 
-
-def load(source: Path, content: dict[str, Any], facts: dict[str, Any] | None = None) -> dict[str, Any]:
-    """``content`` of the file ``source``, where ``marker`` found a paper's network, as the content of our checkpoint.
-
-    ``facts``: what weights can't say; None reads ``official.json`` beside ``source``. Where a derived weight isn't a
-    float32 number, warns with the largest relative error. Raises BadInput naming what is missing, unknown, or can't
-    be deployed.
+    What weights can't say is read from ``official.json`` beside ``source``. Where a derived weight isn't a float32
+    number, warns with the largest relative error. Raises BadInput naming what is missing, unknown, or can't be
+    deployed.
     """
-    known = marker(content)
+    state = _state_of(content)
+    known = next((known for known in PAPERS if known in state or f"model.{known}" in state), None)
     if known is None:
-        raise BadInput(source, "holds the state dictionary of no network that can be imported")
-    weights = Weights(source, state_of(content))
-    translated = PAPERS[known](weights, read_facts(source) if facts is None else facts)
+        return None
+    weights = Weights(source, state)
+    translated = PAPERS[known](weights, read_json(source.with_name(SIDECAR)))
     weights.check_all_taken()
     rounded = {name: value.float() for name, value in translated.weights.items()}
     error = max(_relative_error(value, rounded[name]) for name, value in translated.weights.items())
@@ -65,6 +62,3 @@ def load(source: Path, content: dict[str, Any], facts: dict[str, Any] | None = N
 def _relative_error(exact: Tensor, rounded: Tensor) -> float:
     apart = (rounded.double() - exact.double()).abs() / exact.double().abs().clamp(min=torch.finfo(torch.float32).tiny)
     return float(apart.nan_to_num(0).max())
-
-
-__all__ = ["SIDECAR", "load", "marker"]

@@ -12,20 +12,6 @@ SIDECAR = "official.json"
 Allowed = tuple[Any, ...] | Literal["a number", "an object"]
 
 
-def read_facts(source: Path) -> dict[str, Any]:
-    """The object in ``official.json`` beside ``source``; {} where there is none. Raises BadInput for anything else."""
-    sidecar = source.with_name(SIDECAR)
-    if not sidecar.is_file():
-        return {}
-    try:
-        facts = json.loads(sidecar.read_text())
-    except (OSError, ValueError) as error:
-        raise BadInput(sidecar, f"isn't JSON: {error}") from error
-    if not isinstance(facts, dict):
-        raise BadInput(sidecar, "holds no JSON object")
-    return facts
-
-
 def check_facts(source: Path, facts: dict[str, Any], needed: dict[str, Allowed]) -> None:
     """Raise BadInput unless ``facts`` has just the entries of ``needed``, each with a value that is allowed."""
     missing = [f"{name} ({_said(allowed)})" for name, allowed in needed.items() if name not in facts]
