@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from convert.readers.nir.rules import IMPORTER, METHODS, Rules
+from convert.formats.nir.reading.rules import IMPORTER, METHODS, Rules
 
 OPTIONS = (
     click.option(

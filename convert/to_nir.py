@@ -6,8 +6,8 @@ from pathlib import Path
 
 import click
 
+from convert.formats.nir.reading.rules import Rules
 from convert.options import rules_options, stated
-from convert.readers.nir.rules import Rules
 from spikestrip.command import main
 from spikestrip.errors import BadInput
 from spikestrip.files import existing
@@ -27,7 +27,7 @@ from spikestrip.program import Program
 @rules_options
 def command(source: Path, out: Path | None, dialect: str, **rules: str | float | None) -> None:
     """Write SOURCE, a checkpoint (.pt, .safetensors) or a NIR file (.nir), as a NIR file."""
-    from convert.writers.nir import write
+    from convert.formats.nir.writing import write
 
     existing(source)
     if out is None:
@@ -39,7 +39,7 @@ def command(source: Path, out: Path | None, dialect: str, **rules: str | float |
     write(program, out, dialect)
     click.echo(f"{out}")
     if dialect == "sinabs":
-        from convert.writers.nir.bounds import spikes_once
+        from convert.formats.nir.platforms.bounds import spikes_once
 
         click.echo(f"the same spikes in Sinabs while no input exceeds +-{spikes_once(program):.6g}")
 
@@ -47,7 +47,7 @@ def command(source: Path, out: Path | None, dialect: str, **rules: str | float |
 def load_program(source: Path, rules: Rules | None = None) -> Program:
     """The program in a checkpoint, or in a NIR file read by ``rules``; remarks on the reading go to stderr."""
     if source.suffix == ".nir":
-        from convert.readers.nir import reading
+        from convert.formats.nir.reading import reading
 
         result = reading(source, rules)
         for remark in result.remarks:

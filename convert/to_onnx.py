@@ -36,7 +36,7 @@ def command(
     **rules: str | float | None,
 ) -> None:
     """Write SOURCE, a checkpoint (.pt, .safetensors) or a NIR file (.nir), as an ONNX model of standard operators."""
-    from convert.writers.onnx import cost, export, quantised, write
+    from convert.formats.onnx import cost, export, quantised, write
 
     existing(source)
     int8 = measured_on is not None

@@ -18,7 +18,7 @@ COMMANDS = {
     "train-sdn": ("train.sdn", "Train and grade a surrogate dynamic network."),
     "to-nir": ("convert.to_nir", "Write a checkpoint as NIR, or translate a NIR file."),
     "to-onnx": ("convert.to_onnx", "Write a checkpoint or a NIR file as ONNX."),
-    "reference": ("convert.reference", "Record what a checkpoint's network does."),
+    "reference": ("simulators.reference", "Record what a checkpoint's network does."),
     "simulate": ("simulators.run", "Run a NIR file on a simulator."),
     "check": ("deploy.check", "Run any NIR graph under every platform's rule, and explain what differs."),
     "verify": ("deploy.verify", "Compare two traces spike by spike, and explain each difference."),

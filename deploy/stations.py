@@ -78,10 +78,10 @@ def road(
 
 
 def _strip(network: Network, out: Path) -> Program:
-    from convert.readers import nir as nir_reader
+    from convert.formats import onnx as onnx_writer
+    from convert.formats.nir import reading as nir_reader
+    from convert.formats.nir import writing as nir_writer
     from convert.strip import strip
-    from convert.writers import nir as nir_writer
-    from convert.writers import onnx as onnx_writer
 
     console.rule("strip to iterative neurons")
     program = strip(network)
@@ -97,7 +97,7 @@ def _run_and_verify(
     """A row for each run, by name; no more than one trace is held beside the reference."""
     import torch
 
-    from convert.reference import reference
+    from simulators.reference import reference
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
     console.rule(f"reference ({device.upper()}), and every backend, verified")

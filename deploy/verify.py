@@ -30,7 +30,7 @@ def command(reference: Path, trace: Path, model: Path | None, report: Path | Non
     if report is not None and not report.parent.is_dir():
         raise BadInput(report, "its folder doesn't exist")
     if model is not None:
-        from convert.readers.nir import read as read_program
+        from convert.formats.nir.reading import read as read_program
 
         program = read_program(model)
     verdict = verify(read(reference), read(trace), program)

@@ -16,8 +16,8 @@ from sklearn.datasets import load_digits
 from torch import nn
 
 from convert import from_torch
-from convert.readers.nir import read
-from convert.writers.nir import write
+from convert.formats.nir.reading import read
+from convert.formats.nir.writing import write
 from simulators import backends
 
 HIDDEN = 64

@@ -151,7 +151,7 @@ def command(
     model: Path, name: str, source: Path, dtype: Dtype, device: str, output: Path, **rules: str | float | None
 ) -> None:
     """Run the NIR file MODEL step by step on a simulator, and write its spikes, events and output as a trace."""
-    from convert.readers.nir import reading
+    from convert.formats.nir.reading import reading
 
     writable(output)
     read = reading(model, stated(rules))

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from spikestrip import streams
+from spikestrip.draws import draw_sequence
 
 
 def parameter(*shape: int, low: float = -1, high: float = 1) -> nn.Parameter:
@@ -132,7 +132,7 @@ class Sampled(nn.Module):
     def sample(self, p: Tensor, number: int) -> Tensor:
         rows, width, length = p.shape
         sample, neuron = torch.arange(rows)[:, None], torch.arange(width)[None]
-        return (p > streams.draw_sequence(torch, 0, number, sample, neuron, length) / 2**24).to(p)
+        return (p > draw_sequence(torch, 0, number, sample, neuron, length) / 2**24).to(p)
 
     def forward(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
         p = self.inp_a[:, None] * x + self.inp_b[:, None]

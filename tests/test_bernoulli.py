@@ -12,7 +12,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from spikestrip import streams
+from spikestrip import draws as random_draws
 from spikestrip.errors import BadInput
 from train.neurons.bernoulli import FuseClamp, SpikeMixer, SpikeSampler
 
@@ -41,10 +41,10 @@ def python_philox(counter: list[int], seed: int) -> list[int]:
 @pytest.mark.parametrize(("counter", "key", "result"), KNOWN)
 @pytest.mark.parametrize("array", [np.array, torch.tensor])
 def test_known_answers(counter, key, result, array):
-    words = streams.philox(tuple(array([word]) for word in hexes(counter)), tuple(hexes(key)))
+    words = random_draws.philox(tuple(array([word]) for word in hexes(counter)), tuple(hexes(key)))
     assert [int(word[0]) for word in words] == hexes(result)
     low, high = hexes(key)
-    assert streams.words_of(high << 32 | low) == (low, high)
+    assert random_draws.words_of(high << 32 | low) == (low, high)
 
 
 word = st.integers(0, 2**32 - 1)
@@ -55,19 +55,20 @@ word = st.integers(0, 2**32 - 1)
 def test_a_draw_is_the_word_of_its_counter(seed, layer, sample, step, neuron):
     expected = python_philox([neuron, step // 4, layer, sample], seed)[step % 4] >> 8
     for xp, array in ((np_xp, np.array), (torch_xp, torch.tensor)):
-        assert int(streams.draw(xp, seed, layer, array([sample]), array([step]), array([neuron]))[0]) == expected
+        assert int(random_draws.draw(xp, seed, layer, array([sample]), array([step]), array([neuron]))[0]) == expected
 
 
 @settings(max_examples=20, deadline=None)
 @given(start=st.integers(0, 9), length=st.integers(1, 11), seed=st.integers(0, 2**64 - 1))
 def test_a_sequence_is_its_steps(start, length, seed):
     sample, neuron = np.arange(3, 5)[:, None], np.arange(4)[None]
-    whole = streams.draw_sequence(np_xp, seed, 7, sample, neuron, length, start)
+    whole = random_draws.draw_sequence(np_xp, seed, 7, sample, neuron, length, start)
     assert whole.shape == (2, 4, length)
     for t in range(length):
-        step = streams.draw(np_xp, seed, 7, sample, np.array([start + t]), neuron)
+        step = random_draws.draw(np_xp, seed, 7, sample, np.array([start + t]), neuron)
         np.testing.assert_array_equal(whole[..., t], step)
-    ours = streams.draw_sequence(torch_xp, seed, 7, torch.from_numpy(sample), torch.from_numpy(neuron), length, start)
+    samples, neurons = torch.from_numpy(sample), torch.from_numpy(neuron)
+    ours = random_draws.draw_sequence(torch_xp, seed, 7, samples, neurons, length, start)
     np.testing.assert_array_equal(ours.numpy(), whole)
 
 
@@ -75,7 +76,7 @@ def test_a_sequence_is_its_steps(start, length, seed):
 def test_fires_at_the_edge(dtype):
     draws = np.array([0, 1, 2**23 - 1, 2**23, 2**24 - 1])
     for p, expected in [(0.0, 0), (2.0**-25, 1), (2.0**-24, 1), (2.0**-23, 2), (0.5, 3), (1.0, 5), (math.nan, 0)]:
-        assert int(streams.fires(np_xp, draws, np.full(5, p, dtype)).sum()) == expected
+        assert int(random_draws.fires(np_xp, draws, np.full(5, p, dtype)).sum()) == expected
 
 
 def sampler(width: int, layer: int = 0) -> SpikeSampler:

@@ -16,16 +16,16 @@ from hypothesis import strategies as st
 from nir_interpreter import run as interpret
 from test_bernoulli import python_philox
 
-import convert.reference
+import simulators.reference
 import simulators.run
-from convert.readers.nir import read
-from convert.reference import reference
+from convert.formats.nir.reading import read
+from convert.formats.nir.writing import graph, write
+from convert.formats.onnx import assemble, export
 from convert.strip import strip
-from convert.writers.nir import graph, write
-from convert.writers.onnx import assemble, export
 from deploy.verify import verify
 from simulators import backends
 from simulators.backends.numpy import NumpyBackend
+from simulators.reference import reference
 from simulators.run import simulate
 from spikestrip import ledger
 from spikestrip.errors import BadInput, Refused
@@ -114,7 +114,7 @@ def test_a_batch_run_in_parts_draws_as_the_whole(name: str, monkeypatch: pytest.
 def test_a_reference_made_in_parts_is_that_of_the_whole(form: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     x = normal(5, 30, 2)
     whole = reference(network(), x, "iterative", "float64", "cpu")
-    monkeypatch.setattr(convert.reference, "BATCH", 2)
+    monkeypatch.setattr(simulators.reference, "BATCH", 2)
     parts = reference(network(), x, form, "float64", "cpu")
     for layer, train in whole.spikes.items():
         np.testing.assert_array_equal(parts.spikes[layer], train)

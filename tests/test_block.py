@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from spikestrip.errors import BadInput
-from train.neurons import block, bptt
+from train.neurons import bptt
+from train.neurons import speculation as block
 from train.neurons.neuron import Neuron
 
 

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from programs import network
 
-from convert.writers.nir import write
+from convert.formats.nir.writing import write
 from deploy.check import command
 from deploy.checking import Report, Row, check
 from spikestrip.errors import BadInput

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from stock_importers import STOCK
 
-from convert.writers.nir import write
+from convert.formats.nir.writing import write
 from simulators.backends.torch import TorchBackend
 from simulators.conformance import Case
 from simulators.conformance.dialects import EXACT, answer, page, suite

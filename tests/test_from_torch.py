@@ -14,8 +14,8 @@ from nir_interpreter import run as run_standard_nodes
 from torch import nn
 
 from convert import from_torch
-from convert.readers.nir import read
-from convert.writers.nir import write
+from convert.formats.nir.reading import read
+from convert.formats.nir.writing import write
 from deploy.verify import verify
 from simulators import backends
 from simulators.run import simulate

@@ -10,7 +10,7 @@ import onnxruntime
 import pytest
 import torch
 
-from convert.writers.onnx import assemble, export
+from convert.formats.onnx import assemble, export
 from spikestrip.errors import BadInput
 from spikestrip.operations import GELU, Clamp, Operation
 from spikestrip.operations.gelu import EDGE, erf

@@ -13,8 +13,8 @@ import torch
 from commands import run
 from torch import nn
 
-from convert.reference import reference
 from convert.to_nir import command as to_nir
+from simulators.reference import reference
 from spikestrip.errors import BadInput
 from train.checkpoint import load
 from train.neurons import sdn

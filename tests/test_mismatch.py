@@ -19,8 +19,8 @@ import mismatch
 import potentials
 from forms import Form
 
-from convert.reference import reference
 from convert.strip import strip
+from simulators.reference import reference
 from train import tasks
 from train.checkpoint import Checkpoint, save
 from train.config import Config

@@ -12,9 +12,9 @@ import pytest
 from click.testing import CliRunner
 from programs import network
 
-from convert.readers.nir import read
+from convert.formats.nir.reading import read
+from convert.formats.nir.writing import write
 from convert.to_nir import command
-from convert.writers.nir import write
 from spikestrip.errors import BadInput
 from spikestrip.program import Program
 

@@ -13,8 +13,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from programs import dyadic, gaussian, grid, network, recurrent, runs
 
-from convert.readers.nir import Rules, read, reading
-from convert.writers.nir import graph, write
+from convert.formats.nir.reading import Rules, read, reading
+from convert.formats.nir.writing import graph, write
 from simulators.backends.numpy import NumpyBackend
 from spikestrip.errors import BadInput, Refused
 from spikestrip.operations import GLU, LIF, S4D, Affine, Join, LayerNorm, LeakyIntegrator, RefractoryLIF, Scale

@@ -11,9 +11,9 @@ from click.testing import CliRunner
 from programs import network
 from stock_importers import STOCK, stock_sinabs
 
-from convert.readers.nir import reading
+from convert.formats.nir.reading import reading
+from convert.formats.nir.writing import write
 from convert.to_nir import command
-from convert.writers.nir import write
 from simulators.backends.numpy import NumpyBackend
 from simulators.backends.torch import TorchBackend
 from spikestrip.errors import Refused

@@ -14,9 +14,9 @@ import torch
 from click.testing import CliRunner
 from stock_importers import STOCK
 
-from convert.readers.nir import Rules, read, reading
+from convert.formats.nir.reading import Rules, read, reading
+from convert.formats.nir.writing import write
 from convert.to_nir import command
-from convert.writers.nir import write
 from simulators.backends.numpy import NumpyBackend
 from simulators.backends.torch import TorchBackend
 from spikestrip.errors import BadInput, Refused

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from programs import gaussian, network, recurrent
 
-from convert.writers.nir import write
+from convert.formats.nir.writing import write
 from simulators.backends.numpy import NumpyBackend
 from spikestrip.program import Program
 

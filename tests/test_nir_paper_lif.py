@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from convert.readers.nir import Rules, read
+from convert.formats.nir.reading import Rules, read
 from spikestrip.execution import Stepper
 
 DATA = Path(__file__).parent / "data" / "nir-paper-lif"

@@ -12,8 +12,8 @@ import pytest
 from programs import gaussian, network
 
 from convert import to_onnx
-from convert.writers import nir as nir_writer
-from convert.writers.onnx import load_model, quantised
+from convert.formats.nir import writing as nir_writer
+from convert.formats.onnx import load_model, quantised
 from simulators.backends.numpy import NumpyBackend
 from spikestrip.program import Program
 

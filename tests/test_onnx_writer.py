@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from onnx.reference import ReferenceEvaluator
 from programs import exact_runs, gaussian, network, recurrent, runs
 
-from convert.writers.onnx import assemble, cost, export, file, load_model, quantised, write
-from convert.writers.onnx.int8 import grid
+from convert.formats.onnx import assemble, cost, export, file, load_model, quantised, write
+from convert.lowering.int8 import grid
 from simulators.backends import Recording
 from simulators.backends.numpy import NumpyBackend
 from spikestrip.errors import BadInput, Refused

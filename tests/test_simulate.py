@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from programs import dyadic, gaussian, grid, network
 
-from convert.writers.nir import write
+from convert.formats.nir.writing import write
 from simulators import backends, run
 from simulators.backends import Dtype, Progress, Recording
 from simulators.backends.numpy import NumpyBackend

@@ -14,7 +14,7 @@ from scipy.linalg import expm
 from spikestrip.errors import BadInput
 from spikestrip.operations import ssm as operations
 from train.ssm import S4D, Discrete, discretise
-from train.ssm import blocks as blocks_module
+from train.ssm import block_convolution as blocks_module
 from train.ssm.convolution import causal_convolution
 from train.ssm.kernel import kernel
 

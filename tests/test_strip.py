@@ -8,8 +8,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from convert.reference import reference
 from convert.strip import strip
+from simulators.reference import reference
 from spikestrip.errors import BadInput
 from spikestrip.operations import LIF, Affine
 from train.config import Config

@@ -400,7 +400,7 @@ def test_what_cannot_be_compared(program: Program, x: np.ndarray, right: Trace) 
 
 
 def test_the_command(program: Program, x: np.ndarray, right: Trace, tmp_path: Any) -> None:
-    from convert.writers.nir import write
+    from convert.formats.nir.writing import write
 
     write(program, tmp_path / "model.nir")
     trace.write(tmp_path / "a.h5", right)

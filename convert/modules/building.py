@@ -11,7 +11,7 @@ from torch import fx, nn
 
 from convert.modules import layers
 from convert.modules.neurons import STATES, Fired, add_neuron, is_neuron
-from convert.modules.streams import Streams
+from convert.modules.program_builder import ProgramBuilder
 from convert.modules.tracing import ROOT
 from spikestrip.errors import Refused
 from spikestrip.operations import Affine, Clamp, Conv1d, Conv2d, Join, Operation, Shape
@@ -36,10 +36,10 @@ def build(root: nn.Module, graph: fx.Graph, shape: Shape) -> Built:
 
     Raises Refused, naming the submodule, for what no operation says exactly.
     """
-    walk = _Walk(root, Streams(shape, most=6 * len(graph.nodes)))
+    walk = _Walk(root, ProgramBuilder(shape, most=6 * len(graph.nodes)))
     for node in graph.nodes:
         walk.visit(node)
-    return Built(walk.streams.program(walk.output), walk.neurons, walk.arguments)
+    return Built(walk.builder.program(walk.output), walk.neurons, walk.arguments)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,8 +52,8 @@ class _Unreadable:
 class _Walk:
     """values: what each node of the graph stands for: a stream, or what a neuron returns."""
 
-    def __init__(self, root: nn.Module, streams: Streams) -> None:
-        self.root, self.streams = root, streams
+    def __init__(self, root: nn.Module, builder: ProgramBuilder) -> None:
+        self.root, self.builder = root, builder
         self.values: dict[fx.Node, str | Fired | _Unreadable] = {}
         self.items: dict[fx.Node, tuple[str, int]] = {}  # path of a neuron, and which of its values
         self.neurons: dict[str, str] = {}
@@ -98,13 +98,13 @@ class _Walk:
         if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
             synapse = self._read_once(source, entering)
             if synapse is not None:
-                self.streams.replace(entering, layers.normed(path, module, synapse))
+                self.builder.replace(entering, layers.normed(path, module, synapse))
                 return entering
-        made = layers.operation(path, module, self.streams.shapes[entering])
+        made = layers.operation(path, module, self.builder.shapes[entering])
         return self._add(path, made, entering)
 
     def _add(self, path: str, operation: Operation | None, entering: str) -> str:
-        return entering if operation is None else self.streams.add(path, operation, entering)
+        return entering if operation is None else self.builder.add(path, operation, entering)
 
     def _read_once(self, source: fx.Node, stream: str) -> layers.Synapse | None:
         """The synapse that makes ``stream``, if its outputs are channels and nothing else reads them."""
@@ -112,8 +112,8 @@ class _Walk:
             return None
         if type(self.root.get_submodule(str(source.target))) not in (nn.Linear, nn.Conv1d, nn.Conv2d):
             return None
-        made = self.streams.layers[stream].operation
-        if isinstance(made, Affine) and len(self.streams.shapes[stream]) > 1:
+        made = self.builder.layers[stream].operation
+        if isinstance(made, Affine) and len(self.builder.shapes[stream]) > 1:
             return None
         return made if isinstance(made, Affine | Conv1d | Conv2d) else None
 
@@ -124,7 +124,7 @@ class _Walk:
         source, *states = _arguments(path, node, ("input_", *names))
         if any(state is not None for state in states):
             self._keep(path, names, states)
-        fired = add_neuron(self.streams, path, module, self.stream(path, source))
+        fired = add_neuron(self.builder, path, module, self.stream(path, source))
         self.neurons[path] = fired.spikes
         return fired.spikes if module.init_hidden and not module.output else fired
 
@@ -142,14 +142,14 @@ class _Walk:
         name = node.name if where == ROOT else f"{where}.{node.name}"
         if node.target in (operator.add, torch.add, "add"):
             terms = _arguments(where, node, ("input", "other"))
-            return self.streams.add(name, Join(), *(self.stream(where, term) for term in terms))
+            return self.builder.add(name, Join(), *(self.stream(where, term) for term in terms))
         if node.target in (torch.relu, nn.functional.relu, "relu") and not node.kwargs.get("inplace"):
             return self._add(name, Clamp(0.0), self.stream(where, node.args[0]))
         if node.target in (torch.flatten, "flatten"):
             source, *axes = _arguments(where, node, ("input", "start_dim", "end_dim"))
             start, end = (default if axis is None else axis for axis, default in zip(axes, (0, -1), strict=True))
             entering = self.stream(where, source)
-            return self._add(name, layers.flatten(where, self.streams.shapes[entering], start, end), entering)
+            return self._add(name, layers.flatten(where, self.builder.shapes[entering], start, end), entering)
         called = getattr(node.target, "__name__", node.target)
         raise Refused(where, f"calls {called}() in its forward; known are layers, a + b, flatten and relu")
 

@@ -22,7 +22,7 @@ import torch
 from torch import nn
 
 from convert.modules.arrays import array, fitted
-from convert.modules.streams import Streams
+from convert.modules.program_builder import ProgramBuilder
 from spikestrip.errors import Refused
 from spikestrip.operations import LIF, Affine, LeakyIntegrator, Operation, Scale, Shape, Threshold
 
@@ -34,7 +34,7 @@ RESETS = {"_base_sub": "subtract", "_base_zero": "zero", "_base_int": "none"}
 
 @dataclasses.dataclass(frozen=True)
 class Fired:
-    """The streams that a neuron returns, in snnTorch's order; None for a membrane that is reset to zero: its potential
+    """The builder that a neuron returns, in snnTorch's order; None for a membrane that is reset to zero: its potential
     before the reset is no stream of a program."""
 
     spikes: str
@@ -46,9 +46,9 @@ def is_neuron(module: nn.Module) -> bool:
     return type(module).__module__.startswith("snntorch.") and type(module).__name__ in STATES
 
 
-def add_neuron(streams: Streams, path: str, module: Any, entering: str) -> Fired:
+def add_neuron(builder: ProgramBuilder, path: str, module: Any, entering: str) -> Fired:
     """Append the layers of the neuron at ``path``. Raises Refused(path, reason) for what no operation says."""
-    kind, shape = type(module).__name__, streams.shapes[entering]
+    kind, shape = type(module).__name__, builder.shapes[entering]
     _check_plain(path, module)
     reset, late = _reset(path, module), getattr(module, "reset_delay", True)
     threshold = fitted(path, "threshold", module.threshold, shape)
@@ -61,11 +61,11 @@ def add_neuron(streams: Streams, path: str, module: Any, entering: str) -> Fired
     bias = current = membrane = None
     if kind == "Lapicque":
         decay, gain = _circuit(path, module, shape)
-        entering = streams.add(f"{path}_in", Scale(gain), entering)  # an integrator's own gain scales resets too
+        entering = builder.add(f"{path}_in", Scale(gain), entering)  # an integrator's own gain scales resets too
     else:
         decay = _decay(path, "beta", module, shape)
     if kind == "Synaptic":
-        current = entering = streams.add(f"{path}_syn", LeakyIntegrator(_decay(path, "alpha", module, shape)), entering)
+        current = entering = builder.add(f"{path}_syn", LeakyIntegrator(_decay(path, "alpha", module, shape)), entering)
     if kind == "RLeaky":
         feedback, bias = _recurrent(path, module, shape)
 
@@ -77,7 +77,7 @@ def add_neuron(streams: Streams, path: str, module: Any, entering: str) -> Fired
                 f"is a {kind} that resets to zero one step late: it then drops that step's input as well, which no "
                 f"operation says; reset_mechanism={change} can be converted",
             )
-        core = spikes = streams.add(path, LIF(decay, threshold, bias=bias, comparison="gt"), entering)
+        core = spikes = builder.add(path, LIF(decay, threshold, bias=bias, comparison="gt"), entering)
     else:
         if reset == "subtract" and not late:
             raise Refused(
@@ -85,14 +85,14 @@ def add_neuron(streams: Streams, path: str, module: Any, entering: str) -> Fired
                 "subtracts with reset_delay=False: a membrane above 2*threshold then resets twice, before its next "
                 "comparison, which no operation says; reset_delay=True can be converted",
             )
-        core = membrane = streams.add(f"{path}_mem", LeakyIntegrator(decay, bias=bias), entering)
-        spikes = streams.add(path, Threshold(threshold), membrane)
+        core = membrane = builder.add(f"{path}_mem", LeakyIntegrator(decay, bias=bias), entering)
+        spikes = builder.add(path, Threshold(threshold), membrane)
         if reset == "subtract":
-            streams.feed_back(streams.add(f"{path}_reset", Scale(-threshold), spikes), core)
+            builder.feed_back(builder.add(f"{path}_reset", Scale(-threshold), spikes), core)
     if kind == "RLeaky":
-        streams.feed_back(streams.add(f"{path}_recurrent", feedback, spikes), core)
+        builder.feed_back(builder.add(f"{path}_recurrent", feedback, spikes), core)
     if (factor != 1).any():
-        spikes = streams.add(f"{path}_graded", Scale(factor), spikes)
+        spikes = builder.add(f"{path}_graded", Scale(factor), spikes)
     return Fired(spikes, (current, membrane) if kind == "Synaptic" else (membrane,))
 
 

@@ -8,8 +8,8 @@ from collections.abc import Callable, Collection, Sequence
 import nir
 import numpy as np
 
-from convert.readers.nir.importers import IMPORTERS, Importer
-from convert.readers.nir.rules import Rules, leak
+from convert.formats.nir.platforms.importers import IMPORTERS, Importer
+from convert.formats.nir.reading.rules import Rules, leak
 from deploy.checking.machine import Edit, Late, Machine
 from deploy.checking.platforms import Platform
 

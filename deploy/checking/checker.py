@@ -11,10 +11,10 @@ from typing import Any
 import nir
 import numpy as np
 
-from convert.readers.nir import Rules, canonical, standard
-from convert.readers.nir.loading import Loaded, load
-from convert.writers.nir.dialects import DIALECTS
-from convert.writers.nir.dialects import graph as dialect_graph
+from convert.formats.nir.platforms.dialects import DIALECTS
+from convert.formats.nir.platforms.dialects import graph as dialect_graph
+from convert.formats.nir.reading import Rules, canonical, standard
+from convert.formats.nir.reading.loading import Loaded, load
 from deploy.checking import remedies
 from deploy.checking.changes import Change, apply, departures, explain, rules_alone
 from deploy.checking.machine import Fired, Machine, fire

@@ -11,9 +11,9 @@ from typing import Literal
 import nir
 import numpy as np
 
-from convert.readers.nir import standard
-from convert.readers.nir.loading import Loaded
-from convert.readers.nir.rules import Rules
+from convert.formats.nir.reading import standard
+from convert.formats.nir.reading.loading import Loaded
+from convert.formats.nir.reading.rules import Rules
 from spikestrip.execution import Stepper
 from spikestrip.operations import LIF, Affine, Array, Delay, Operation, State
 from spikestrip.program import Layer, Program

@@ -7,10 +7,10 @@ from typing import Literal
 
 import nir
 
-from convert.readers.nir.importers import IMPORTERS
-from convert.readers.nir.loading import Loaded
-from convert.readers.nir.rules import IMPORTER, Rules
-from convert.readers.nir.structure import STATEFUL
+from convert.formats.nir.platforms.importers import IMPORTERS
+from convert.formats.nir.reading.loading import Loaded
+from convert.formats.nir.reading.rules import IMPORTER, Rules
+from convert.formats.nir.reading.structure import STATEFUL
 from deploy.checking.machine import Late, Machine
 
 FLOAT64 = ("lava",)

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import onnxruntime
 
-from convert.writers import onnx as writer
+from convert.formats import onnx as writer
 from simulators.backends import Dtype, Progress, Recording
 from spikestrip.errors import BadInput
 from spikestrip.program import Layer, Program

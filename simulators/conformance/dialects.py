@@ -12,8 +12,8 @@ from pathlib import Path
 import click
 import numpy as np
 
-from convert.writers.nir import CANONICAL, dialects, graph
-from convert.writers.nir.nodes import is_poisoned
+from convert.formats.nir.writing import CANONICAL, dialects, graph
+from convert.formats.nir.writing.nodes import is_poisoned
 from simulators.conformance import Case, cases
 from simulators.conformance.table import _line, _note
 from spikestrip.command import main

@@ -10,7 +10,7 @@ import numpy as np
 from simulators.backends import Dtype
 from simulators.conformance import networks
 from simulators.conformance.case import ROUNDING, Case
-from spikestrip import streams
+from spikestrip.draws import BITS, draw_sequence
 from spikestrip.operations import GELU, Affine, Bernoulli, Clamp, Join, LeakyIntegrator, Operation
 from spikestrip.program import INPUT, Layer, Program, chain
 
@@ -52,9 +52,9 @@ def probabilistic(dtype: Dtype) -> Iterator[Case]:
 def _at_the_draws(operation: Bernoulli, batch: int, steps: int) -> np.ndarray:
     """Probabilities that equal the draws, where none fires, and some that are the least bit larger, where all do."""
     sample, neuron = np.arange(batch)[:, None], np.arange(operation.a.size)
-    draws = streams.draw_sequence(np, operation.seed, operation.layer, sample, neuron, steps).swapaxes(1, 2)
+    draws = draw_sequence(np, operation.seed, operation.layer, sample, neuron, steps).swapaxes(1, 2)
     draws[::2] += 1
-    return draws * 2.0**-streams.BITS
+    return draws * 2.0**-BITS
 
 
 def _network(rng: np.random.Generator, hidden: int = 8) -> Program:

@@ -8,7 +8,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from spikestrip import streams
+from spikestrip.draws import BITS, draw
 from spikestrip.errors import BadInput
 from spikestrip.operations.base import Array, Shape, SpikingOperation, State
 
@@ -22,7 +22,7 @@ class Bernoulli(SpikingOperation):
 
     p = clamp(a*z + b, 0, 1);  s = (r < p)
 
-    r is uniform on the multiples of 2^-24 in [0, 1), from the counter-based stream of spikestrip.streams under
+    r is uniform on the multiples of 2^-24 in [0, 1), from the counter-based stream of spikestrip.draws under
     (seed, layer, sample, step, neuron). What ``integrate`` gives is p - r: IEEE subtraction has the right sign, so
     p - r > 0 is exactly r < p, and |p - r| says how far the decision was from the other one.
 
@@ -65,7 +65,7 @@ class Bernoulli(SpikingOperation):
     def integrate(self, xp: ModuleType, state: State, x: Array) -> Array:
         drive = self.a * x + self.b
         p = xp.clip(drive, 0, 1) + 0 * drive  # NaN where the drive is infinite, too: an overflow is no probability
-        return p - xp.astype(self._draws(xp, state), x.dtype) * 2.0**-streams.BITS
+        return p - xp.astype(self._draws(xp, state), x.dtype) * 2.0**-BITS
 
     def fire(self, potential: Array) -> Array:
         return potential > 0
@@ -85,4 +85,4 @@ class Bernoulli(SpikingOperation):
         one = 0 * step + 1
         sample = xp.cumulative_sum(one, axis=0) + (self.first_sample - 1)
         neuron = xp.cumulative_sum(one, axis=1) - 1
-        return streams.draw(xp, self.seed, self.layer, sample, step, neuron)
+        return draw(xp, self.seed, self.layer, sample, step, neuron)

@@ -6,7 +6,7 @@ ICLR 2025. A block, in our reading of the paper and of a public fork of its code
     s = SpikeSampler(x);  z = SSM(s);  s' = SpikeSampler(z);  m = SpikeMixer(s');  x' = FuseClamp(x, m)
 
 There is no state that a spike resets: all steps are sampled at once, from the streams that the iterative network
-draws step by step (``spikestrip.streams``).
+draws step by step (``spikestrip.draws``).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import torch
 from array_api_compat import torch as xp
 from torch import Tensor, nn
 
-from spikestrip import streams
+from spikestrip.draws import draw_sequence, fires
 from spikestrip.errors import BadInput
 from train.norms import Norm, make_norm, normalise
 
@@ -27,7 +27,7 @@ class Bernoulli(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, p: Tensor, draws: Tensor) -> Tensor:
-        return streams.fires(xp, draws, p).to(p.dtype)
+        return fires(xp, draws, p).to(p.dtype)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
@@ -57,7 +57,7 @@ class SpikeSampler(nn.Module):
         batch, width, length = z.shape
         sample = torch.arange(first_sample, first_sample + batch, device=z.device)[:, None]
         neuron = torch.arange(width, device=z.device)[None]
-        draws = streams.draw_sequence(xp, seed, self.layer, sample, neuron, length)
+        draws = draw_sequence(xp, seed, self.layer, sample, neuron, length)
         return Bernoulli.apply(torch.clamp(drive, 0, 1), draws)
 
 

@@ -15,7 +15,7 @@ from train.neurons.neuron import Neuron
 METHODS = {
     "bptt": "train.neurons.bptt",  # step by step: the truth
     "scan": "train.neurons.scan",  # exact: fused kernel, CPU
-    "block": "train.neurons.block",  # exact: block speculation, any device
+    "block": "train.neurons.speculation",  # exact: block speculation, any device
     "sdn": "train.neurons.sdn",  # surrogate dynamic network: not exact
     "pmbc": "train.neurons.pmbc",  # parallel max-min boundary compression: exact, soft and refractory
 }

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from spikestrip.errors import BadInput
-from train.ssm.blocks import block_convolution
+from train.ssm.block_convolution import block_convolution
 from train.ssm.convolution import causal_convolution
 from train.ssm.discretisation import RULES, Discrete, discretise
 from train.ssm.initialisation import INITIALISATIONS

@@ -8,7 +8,7 @@ from typing import Literal
 import nir
 import numpy as np
 
-from convert.readers.nir.rules import Leak, leak
+from convert.formats.nir.reading.rules import Leak, leak
 from spikestrip.errors import BadInput
 from spikestrip.operations import LIF
 from spikestrip.operations.neurons import Comparison

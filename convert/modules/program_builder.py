@@ -10,7 +10,7 @@ from spikestrip.operations import Operation, Shape
 from spikestrip.program import INPUT, Layer, Program
 
 
-class Streams:
+class ProgramBuilder:
     """The layers so far. A name's number makes alphabetical order that of execution; ``most``: no more are added."""
 
     def __init__(self, shape: Shape, most: int) -> None:

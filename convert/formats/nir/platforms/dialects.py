@@ -11,7 +11,7 @@ from collections.abc import Callable
 import nir
 import numpy as np
 
-from convert.writers.nir.bounds import spikes_once
+from convert.formats.nir.platforms.bounds import spikes_once
 from spikestrip.errors import Refused
 from spikestrip.operations import LIF, S4D, Affine, Join, LeakyIntegrator, Operation
 from spikestrip.program import INPUT, Layer, Program

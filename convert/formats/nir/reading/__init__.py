@@ -6,9 +6,9 @@ import dataclasses
 import os
 import warnings
 
-from convert.readers.nir import canonical, standard
-from convert.readers.nir.loading import load
-from convert.readers.nir.rules import IMPORTER, Rules
+from convert.formats.nir.reading import canonical, standard
+from convert.formats.nir.reading.loading import load
+from convert.formats.nir.reading.rules import IMPORTER, Rules
 from spikestrip.errors import BadInput
 from spikestrip.program import Program
 

@@ -1,8 +1,8 @@
 """A program as ONNX: standard operators, or readable functions; a step, or a Scan over a sequence."""
 
-from convert.writers.onnx.file import assemble, load_model, pieces, write
-from convert.writers.onnx.graph import Dtype, Export, Form, export, refuses, states
-from convert.writers.onnx.int8 import cost, quantised
+from convert.formats.onnx.file import assemble, load_model, pieces, write
+from convert.formats.onnx.graph import Dtype, Export, Form, export, refuses, states
+from convert.lowering.int8 import cost, quantised
 
 __all__ = [
     "Dtype",

@@ -9,8 +9,8 @@ import nir
 import numpy as np
 
 from convert import cycles
-from convert.writers.nir import OUTPUT, edges, nodes
-from convert.writers.nir.nodes import VERSION
+from convert.formats.nir.writing import OUTPUT, edges, nodes
+from convert.formats.nir.writing.nodes import VERSION
 from spikestrip.errors import BadInput
 from spikestrip.operations import LIF, OPERATIONS, Affine, Operation, Scale
 from spikestrip.program import INPUT, Layer, Program

@@ -1,4 +1,4 @@
-"""The reference trace of a checkpoint: ``python convert/reference.py ckpt.pt --input x.npy -o reference.h5``."""
+"""The reference trace of a checkpoint: ``python simulators/reference.py ckpt.pt --input x.npy -o reference.h5``."""
 
 from __future__ import annotations
 

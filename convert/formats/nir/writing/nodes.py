@@ -8,8 +8,8 @@ from typing import Any
 import nir
 import numpy as np
 
-from convert.writers.nir import bodies, frames
-from convert.writers.nir.bodies import Streams, strict, undamped
+from convert.formats.nir.writing import bodies, frames
+from convert.formats.nir.writing.bodies import StreamShapes, strict, undamped
 from spikestrip.errors import Refused
 from spikestrip.operations import (
     LIF,
@@ -32,7 +32,7 @@ from spikestrip.operations import (
 VERSION = 1
 
 
-def encode(operation: Operation, streams: Streams) -> nir.NIRNode:
+def encode(operation: Operation, streams: StreamShapes) -> nir.NIRNode:
     """The canonical node of ``operation``. Raises Refused(kind, reason) for parameters that NIR can't say."""
     encoder = ENCODERS.get(type(operation), _poisoned)
     dynamic = isinstance(operation, LIF | RefractoryLIF | LeakyIntegrator | S4D | Threshold)
@@ -44,7 +44,7 @@ def encode(operation: Operation, streams: Streams) -> nir.NIRNode:
     return node
 
 
-def _check_types(node: nir.NIRNode, streams: Streams) -> None:
+def _check_types(node: nir.NIRNode, streams: StreamShapes) -> None:
     """nir's type check leaves out groups and takes every kernel for square: a file with such a node can't be read."""
     for types, shape in ((node.input_type, streams.entering), (node.output_type, streams.leaving)):
         taken = next(iter(types.values()))
@@ -69,7 +69,7 @@ def is_poisoned(node: nir.NIRNode) -> bool:
     return isinstance(node, nir.NIRGraph) and bodies.POISON in node.nodes
 
 
-def _affine(operation: Affine, streams: Streams) -> nir.NIRNode:
+def _affine(operation: Affine, streams: StreamShapes) -> nir.NIRNode:
     # NIR has a matrix for every row of a stream
     rows = streams.lift(np.empty(streams.entering)).shape[:-1]
     weight = np.broadcast_to(operation.weight, (*rows, *operation.weight.shape))
@@ -78,15 +78,15 @@ def _affine(operation: Affine, streams: Streams) -> nir.NIRNode:
     return nir.Affine(weight=weight, bias=np.broadcast_to(operation.bias, (*rows, *operation.bias.shape)))
 
 
-def _scale(operation: Scale, streams: Streams) -> nir.NIRNode:
+def _scale(operation: Scale, streams: StreamShapes) -> nir.NIRNode:
     return nir.Scale(scale=streams.lift(operation.scale))
 
 
-def _join(operation: Join, streams: Streams) -> nir.NIRNode:
+def _join(operation: Join, streams: StreamShapes) -> nir.NIRNode:
     return nir.Scale(scale=streams.lift(np.ones(streams.entering)))
 
 
-def _lif(operation: LIF, streams: Streams) -> nir.NIRNode:
+def _lif(operation: LIF, streams: StreamShapes) -> nir.NIRNode:
     if operation.reset_kind == "soft":
         return bodies.lif_soft(operation, streams)
     zero = np.zeros(operation.decay.shape)
@@ -103,7 +103,7 @@ def _lif(operation: LIF, streams: Streams) -> nir.NIRNode:
     return nir.LIF(tau=streams.lift(tau), r=streams.lift(tau * gain), v_leak=streams.lift(tau * bias), **fire)
 
 
-def _li(operation: LeakyIntegrator, streams: Streams) -> nir.NIRNode:
+def _li(operation: LeakyIntegrator, streams: StreamShapes) -> nir.NIRNode:
     gain = np.ones(operation.decay.shape) if operation.gain is None else operation.gain
     if undamped(operation.decay):
         _no_bias(operation)
@@ -116,11 +116,11 @@ def _no_bias(operation: LIF | LeakyIntegrator) -> None:
         raise Refused(operation.kind, "has neurons without leak but with a bias; NIR's IF and I have none")
 
 
-def _poisoned(operation: Operation, streams: Streams) -> nir.NIRNode:
+def _poisoned(operation: Operation, streams: StreamShapes) -> nir.NIRNode:
     return bodies.poison(streams)
 
 
-ENCODERS: dict[type[Operation], Callable[[Any, Streams], nir.NIRNode]] = {
+ENCODERS: dict[type[Operation], Callable[[Any, StreamShapes], nir.NIRNode]] = {
     Affine: _affine,
     Scale: _scale,
     Join: _join,

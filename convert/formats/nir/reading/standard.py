@@ -9,11 +9,11 @@ import nir
 import numpy as np
 
 from convert import cycles
-from convert.readers.nir import importers
-from convert.readers.nir.loading import Loaded
-from convert.readers.nir.rules import IMPORTER, Reset, Rules, leak, synapse
-from convert.readers.nir.structure import Flat, flatten
-from convert.readers.nir.synapses import FRAMES
+from convert.formats.nir.platforms import importers
+from convert.formats.nir.reading.loading import Loaded
+from convert.formats.nir.reading.rules import IMPORTER, Reset, Rules, leak, synapse
+from convert.formats.nir.reading.structure import Flat, flatten
+from convert.formats.nir.reading.synapses import FRAMES
 from spikestrip.errors import BadInput
 from spikestrip.operations import LIF, Delay, Join, LeakyIntegrator, Operation, Scale, Shape, Threshold
 from spikestrip.program import INPUT, Layer, Program

@@ -12,7 +12,7 @@ import numpy as np
 import onnx
 from onnx import helper
 
-from convert.writers.onnx.symbols import B, Namespace, Tape, Untraceable, Value
+from convert.formats.onnx.symbols import B, Namespace, Tape, Untraceable, Value
 from spikestrip.operations import Operation, Shape
 
 

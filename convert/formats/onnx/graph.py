@@ -12,10 +12,10 @@ import numpy as np
 import onnx
 from onnx import helper
 
-from convert.writers.onnx.int8 import affine, quantised
-from convert.writers.onnx.int8 import body as int8_body
-from convert.writers.onnx.symbols import Untraceable
-from convert.writers.onnx.tracing import Body, trace
+from convert.formats.onnx.symbols import Untraceable
+from convert.formats.onnx.tracing import Body, trace
+from convert.lowering.int8 import affine, quantised
+from convert.lowering.int8 import body as int8_body
 from spikestrip import __version__
 from spikestrip.errors import BadInput, Refused
 from spikestrip.program import INPUT, Layer, Program

@@ -21,7 +21,7 @@ POISON = "n0_not_a_number"
 
 
 @dataclasses.dataclass(frozen=True)
-class Streams:
+class StreamShapes:
     """The shapes of one step that enter and leave an operation; ``rows``: NIR gives them a leading axis of 1."""
 
     entering: Shape
@@ -56,7 +56,7 @@ def leaky(decay: np.ndarray, gain: np.ndarray | float = 1.0, bias: np.ndarray | 
     return nir.LI(tau=tau, r=tau * gain, v_leak=leak)
 
 
-def s4d(operation: S4D, streams: Streams) -> nir.NIRGraph:
+def s4d(operation: S4D, streams: StreamShapes) -> nir.NIRGraph:
     """h = Abar*h + Bbar*x, 2N rows: the real parts of h, then the imaginary ones.
 
     An LI holds Re(Abar)*h; the loop swaps the halves and multiplies by -Im(Abar) and +Im(Abar).
@@ -82,7 +82,7 @@ def s4d(operation: S4D, streams: Streams) -> nir.NIRGraph:
     )
 
 
-def lif_soft(operation: LIF, streams: Streams) -> nir.NIRGraph:
+def lif_soft(operation: LIF, streams: StreamShapes) -> nir.NIRGraph:
     """An LI holds u' before reset: u'[t] = decay*u'[t-1] + I[t] - decay*vth*s[t-1]."""
     lift = streams.lift
     nodes: dict[str, nir.NIRNode] = {
@@ -100,7 +100,7 @@ def lif_soft(operation: LIF, streams: Streams) -> nir.NIRGraph:
     return _nested(streams, nodes, f"{entry} n2_spike output", "n2_spike n3_reset n1_potential")
 
 
-def lif_refractory(operation: RefractoryLIF, streams: Streams) -> nir.NIRGraph:
+def lif_refractory(operation: RefractoryLIF, streams: StreamShapes) -> nir.NIRGraph:
     """One LI of two rows, u' before reset and R; with R[t] = decay_r*R[t-1] + s[t-1] written out,
 
     u'[t] = decay*u'[t-1] + I[t] - Uth*decay_r*R[t-1] - (Uth + decay*vth)*s[t-1]     (Uth alone if not soft)
@@ -126,7 +126,7 @@ def lif_refractory(operation: RefractoryLIF, streams: Streams) -> nir.NIRGraph:
     )
 
 
-def poison(streams: Streams) -> nir.NIRGraph:
+def poison(streams: StreamShapes) -> nir.NIRGraph:
     """A body that gives NaN: whoever runs it without knowing the operation must not get a plausible number."""
     nan = np.float32(np.nan)
     if streams.entering == streams.leaving:
@@ -145,7 +145,7 @@ def _mix(weight: np.ndarray, size: int) -> nir.Conv1d:
     return nir.Conv1d(size, weight[:, :, None], stride=1, padding=0, dilation=1, groups=1, bias=bias)
 
 
-def _nested(streams: Streams, nodes: dict[str, nir.NIRNode], *paths: str) -> nir.NIRGraph:
+def _nested(streams: StreamShapes, nodes: dict[str, nir.NIRNode], *paths: str) -> nir.NIRGraph:
     """A nested graph from one step's input to its output; each path is the names of nodes that follow one another."""
     ends = {
         "input": nir.Input(np.array(streams.lift(np.empty(streams.entering)).shape)),
@@ -158,6 +158,6 @@ def _nested(streams: Streams, nodes: dict[str, nir.NIRNode], *paths: str) -> nir
     return nir.NIRGraph(nodes=ends | nodes, edges=edges, metadata={})
 
 
-def _need_rows(streams: Streams, kind: str) -> None:
+def _need_rows(streams: StreamShapes, kind: str) -> None:
     if not streams.rows:
         raise Refused(kind, "has an exact body for streams of one axis only, and this program has others")

@@ -8,10 +8,10 @@ from collections.abc import Iterator
 import nir
 
 from convert.cycles import delayed_edges
-from convert.writers.nir import dialects
-from convert.writers.nir.bodies import poison
-from convert.writers.nir.file import save
-from convert.writers.nir.nodes import VERSION, Streams, encode, is_poisoned
+from convert.formats.nir.platforms import dialects
+from convert.formats.nir.writing.bodies import poison
+from convert.formats.nir.writing.file import save
+from convert.formats.nir.writing.nodes import VERSION, StreamShapes, encode, is_poisoned
 from spikestrip.errors import BadInput, Refused
 from spikestrip.files import atomic
 from spikestrip.operations import Delay
@@ -48,7 +48,7 @@ def nodes(program: Program) -> Iterator[tuple[str, nir.NIRNode]]:
     yield INPUT, nir.Input(_shape(program.input_shape, rows))
     poisoned = False
     for layer in program.layers:
-        streams = Streams(program.entering_shape(layer), program.shapes[layer.name], rows)
+        streams = StreamShapes(program.entering_shape(layer), program.shapes[layer.name], rows)
         try:
             node = encode(layer.operation, streams)
         except BadInput as error:
@@ -58,7 +58,7 @@ def nodes(program: Program) -> Iterator[tuple[str, nir.NIRNode]]:
     leaving = program.shapes[program.output]
     if poisoned:
         # a neuron turns NaN into silence, so the poison is repeated where nothing can swallow it
-        guard = poison(Streams(leaving, leaving, rows))
+        guard = poison(StreamShapes(leaving, leaving, rows))
         guard.metadata = {"spikestrip_op": "guard", "spikestrip_version": VERSION}
         yield guard_name(program), guard
     yield OUTPUT, nir.Output(_shape(leaving, rows))

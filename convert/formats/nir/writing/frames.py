@@ -5,14 +5,14 @@ from __future__ import annotations
 import nir
 import numpy as np
 
-from convert.writers.nir.bodies import Streams, strict
+from convert.formats.nir.writing.bodies import StreamShapes, strict
 from spikestrip.errors import Refused
 from spikestrip.operations import AvgPool2d, Conv1d, Conv2d, Delay, Flatten, SumPool2d, Threshold
 
 Sides = tuple[int, int]
 
 
-def conv1d(operation: Conv1d, streams: Streams) -> nir.Conv1d:
+def conv1d(operation: Conv1d, streams: StreamShapes) -> nir.Conv1d:
     """NIR's Conv1d. Raises Refused for zeros that differ between the two sides."""
     padding = _padding(operation, [(operation.pad_left, operation.pad_right)], [operation.dilation], [operation.stride])
     return nir.Conv1d(
@@ -26,7 +26,7 @@ def conv1d(operation: Conv1d, streams: Streams) -> nir.Conv1d:
     )
 
 
-def conv2d(operation: Conv2d, streams: Streams) -> nir.Conv2d:
+def conv2d(operation: Conv2d, streams: StreamShapes) -> nir.Conv2d:
     """NIR's Conv2d. Raises Refused for zeros that differ between the two sides."""
     stride, dilation = (operation.stride_y, operation.stride_x), (operation.dilation_y, operation.dilation_x)
     padding = _padding(operation, _sides(operation), [*dilation], [*stride])
@@ -34,7 +34,7 @@ def conv2d(operation: Conv2d, streams: Streams) -> nir.Conv2d:
     return nir.Conv2d(shape, operation.weight, stride, padding, dilation, operation.groups, _bias(operation))
 
 
-def pool(operation: SumPool2d, streams: Streams) -> nir.SumPool2d | nir.AvgPool2d:
+def pool(operation: SumPool2d, streams: StreamShapes) -> nir.SumPool2d | nir.AvgPool2d:
     """NIR's SumPool2d or AvgPool2d. Raises Refused for zeros that differ between the two sides."""
     kind = nir.AvgPool2d if isinstance(operation, AvgPool2d) else nir.SumPool2d
     padding = [_even(operation.kind, sides) for sides in _sides(operation)]
@@ -42,7 +42,7 @@ def pool(operation: SumPool2d, streams: Streams) -> nir.SumPool2d | nir.AvgPool2
     return kind(kernel, np.array([operation.stride_y, operation.stride_x]), np.array(padding))
 
 
-def flatten(operation: Flatten, streams: Streams) -> nir.Flatten:
+def flatten(operation: Flatten, streams: StreamShapes) -> nir.Flatten:
     """NIR's Flatten; a row's leading axis moves the first dimension by one."""
     shape = np.array(streams.lift(np.empty(streams.entering)).shape)
     start = operation.start_dim + 1 if streams.rows and operation.start_dim >= 0 else operation.start_dim
@@ -50,12 +50,12 @@ def flatten(operation: Flatten, streams: Streams) -> nir.Flatten:
     return nir.Flatten({"input": shape}, start, end)
 
 
-def delay(operation: Delay, streams: Streams) -> nir.Delay:
+def delay(operation: Delay, streams: StreamShapes) -> nir.Delay:
     """NIR's Delay in steps: dt is 1."""
     return nir.Delay(streams.lift(operation.taps.argmax(axis=0).astype(np.float64)))
 
 
-def threshold(operation: Threshold, streams: Streams) -> nir.Threshold:
+def threshold(operation: Threshold, streams: StreamShapes) -> nir.Threshold:
     """NIR's Threshold, which fires above it."""
     return nir.Threshold(streams.lift(strict(operation.threshold, operation.comparison)))
 

@@ -6,8 +6,8 @@ import dataclasses
 
 import numpy as np
 
-from convert.writers.onnx.symbols import B, Namespace, Tape
-from convert.writers.onnx.tracing import Body, finish
+from convert.formats.onnx.symbols import B, Namespace, Tape
+from convert.formats.onnx.tracing import Body, finish
 from spikestrip.execution import Stepper
 from spikestrip.operations import Affine
 from spikestrip.program import Layer, Program

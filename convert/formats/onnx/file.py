@@ -12,7 +12,7 @@ import onnx
 from google.protobuf.message import DecodeError
 from onnx import helper
 
-from convert.writers.onnx.graph import Export
+from convert.formats.onnx.graph import Export
 from spikestrip.errors import BadInput, Refused
 from spikestrip.files import atomic, existing
 from spikestrip.operations import Shape

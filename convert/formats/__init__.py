@@ -1,0 +1,1 @@
+"""Languages: reading, writing and the facts of each one's platforms, side by side."""

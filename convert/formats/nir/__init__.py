@@ -1,0 +1,1 @@
+"""NIR: reading, writing, and what each platform that imports it makes of a graph."""

@@ -1,0 +1,1 @@
+"""Passes that lower what is exact to what a machine of integers computes."""

@@ -1,1 +1,0 @@
-"""Readers: files of others, and our own, as programs."""
