@@ -46,19 +46,12 @@ def command(source: Path, out: Path | None, dialect: str, **rules: str | float |
 
 def load_program(source: Path, rules: Rules | None = None) -> Program:
     """The program in a checkpoint, or in a NIR file read by ``rules``; remarks on the reading go to stderr."""
-    if source.suffix == ".nir":
-        from convert.formats.nir.reading import reading
+    from convert.load import reading
 
-        result = reading(source, rules)
-        for remark in result.remarks:
-            click.echo(f"{source}: {remark}", err=True)
-        return result.program
-    if rules is not None:
-        raise BadInput(source, "is no NIR file: rules of integration don't apply to it")
-    from convert.strip import strip
-    from train.checkpoint import load
-
-    return strip(load(source).network, share=True)
+    result = reading(source, rules)
+    for remark in result.remarks:
+        click.echo(f"{source}: {remark}", err=True)
+    return result.program
 
 
 if __name__ == "__main__":

@@ -31,7 +31,7 @@ _ENGINES = ("numpy", "torch", "onnxruntime", "lava-nc", "sinabs")
 def simulate(
     program: Program,
     x: np.ndarray,
-    backend: Backend,
+    backend: Backend | str = "numpy",
     dtype: Dtype = "float64",
     device: str = "cpu",
     progress: Progress = lambda steps: None,
@@ -39,14 +39,16 @@ def simulate(
 ) -> Trace:
     """Run ``program`` on ``x`` and count its events.
 
-    x: values (B, T, *input_shape) or token ids (B, T, 1), see spikestrip.inputs.check. ``progress(n)`` is called
-    after every n sample-steps, B*T in all. Samples run together as far as 256 MiB of input allow; a token task of
-    long sequences and many symbols is expanded and run in several parts.
+    x: values (B, T, *input_shape) or token ids (B, T, 1), see spikestrip.inputs.check. ``backend``: one, or its name.
+    ``progress(n)`` is called after every n sample-steps, B*T in all. Samples run together as far as 256 MiB of input
+    allow; a token task of long sequences and many symbols is expanded and run in several parts.
     ``attrs`` are added to the trace's.
 
     Raises Refused when the backend can't hold a layer exactly, BadInput for a bad input or a run that overflows, and
     SimulatorFault when the backend dies or counted other events than the ledger.
     """
+    if isinstance(backend, str):
+        backend = backends.load(backend)
     shape = program.input_shape
     x = inputs.check(x, shape, "input")
     backends.check(backend, program, dtype, device)
@@ -151,7 +153,7 @@ def command(
     model: Path, name: str, source: Path, dtype: Dtype, device: str, output: Path, **rules: str | float | None
 ) -> None:
     """Run the NIR file MODEL step by step on a simulator, and write its spikes, events and output as a trace."""
-    from convert.formats.nir.reading import reading
+    from convert.load import reading
 
     writable(output)
     read = reading(model, stated(rules))

@@ -17,6 +17,7 @@ from spikestrip.operations import Bernoulli, Operation, Shape
 
 INPUT = "input"
 Readout = Literal["sequence", "mean"]
+SHOWN = 6  # layers that a repr names
 _NAME = re.compile(r"[A-Za-z0-9_]+")
 
 
@@ -59,6 +60,18 @@ class Program:
         object.__setattr__(self, "layers", tuple(self.layers))
         self._check_structure()
         _ = self.shapes
+
+    def __getitem__(self, name: str) -> Layer:
+        """The layer called ``name``. Raises KeyError, naming those that there are."""
+        for layer in self.layers:
+            if layer.name == name:
+                return layer
+        raise KeyError(f"no layer {name!r}; there are {', '.join(layer.name for layer in self.layers)}")
+
+    def __repr__(self) -> str:
+        kinds = ", ".join(f"{layer.name} ({layer.operation.kind})" for layer in self.layers[:SHOWN])
+        more = f", ... {len(self.layers) - SHOWN} more" if len(self.layers) > SHOWN else ""
+        return f"<Program {self.input_shape} -> {self.shapes[self.output]}, {len(self.layers)} layers: {kinds}{more}>"
 
     def _check_structure(self) -> None:
         if not self.layers:

@@ -18,7 +18,7 @@ VERSION = 1
 Attribute = str | int | float | bool
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(repr=False)
 class Trace:
     """One run. Time is aligned: index t is the answer to input t, whatever the backend's pipeline delay was.
 
@@ -33,6 +33,16 @@ class Trace:
     spikes: dict[str, np.ndarray]
     events: dict[str, dict[str, np.ndarray]] = dataclasses.field(default_factory=dict)
     observed: dict[str, dict[str, np.ndarray]] = dataclasses.field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        batch, steps = self.input.shape[:2]
+        fired = sum(int(np.count_nonzero(train)) for train in self.spikes.values())
+        what = " ".join(str(self.attrs[name]) for name in ("backend", "form", "dtype") if name in self.attrs)
+        return f"<Trace {what}: {batch} x {steps} steps, {len(self.spikes)} spiking layers, {fired:,} spikes>"
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the trace to ``path`` (HDF5): whole, or not at all."""
+        write(path, self)
 
 
 def input_sha256(x: np.ndarray) -> str:

@@ -53,7 +53,7 @@ def _content(folder: RunFolder) -> dict[str, Any]:
     if len(compared) == 2:
         sample = _sample(folder)
         a, b = (folder.traces[run].spikes for run in ("parallel", "iterative"))
-        raster = Markup(plots.raster(a, b, sample, ("parallel", "iterative")))
+        raster = Markup(plots.raster_image(a, b, sample, ("parallel", "iterative")))
     rows = folder.rows()
     return {
         "columns": COLUMNS,

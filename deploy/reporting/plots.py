@@ -16,6 +16,8 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import NullFormatter
 
 from deploy.reporting.words import number
+from spikestrip.errors import BadInput
+from spikestrip.trace import Trace
 
 INK, QUIET, ONLY_A, ONLY_B = "#1f2933", "#9aa5b1", "#c2571a", "#1d6fa5"
 STYLE: Any = {
@@ -34,11 +36,30 @@ STYLE: Any = {
 NEURONS = 240  # neurons of a layer that are drawn
 
 
-def raster(a: Mapping[str, np.ndarray], b: Mapping[str, np.ndarray], sample: int, names: tuple[str, str]) -> str:
-    """Spikes of one sample, layer by layer: a neuron's row, a step's column; what only one side fires in colour.
+def raster(a: Trace, b: Trace, sample: int = 0) -> Figure:
+    """Spikes of one sample in two traces, layer by layer: a neuron's row, a step's column; a difference in colour.
 
-    A ring marks each layer's first difference. Returns an <img> with the PNG inside.
+    A ring marks each layer's first difference. Raises BadInput where the traces are not of the same layers and shape.
     """
+    if {name: train.shape for name, train in a.spikes.items()} != {n: train.shape for n, train in b.spikes.items()}:
+        raise BadInput("raster", "the two traces are not of the same layers, samples and steps")
+    batch = len(a.input)
+    if not a.spikes or not 0 <= sample < batch:
+        raise BadInput("raster", f"there is no sample {sample} with spikes; the traces hold {batch} samples")
+    names = tuple(str(trace.attrs.get("backend", role)) for trace, role in ((a, "first"), (b, "second")))
+    return _raster(a.spikes, b.spikes, sample, names)
+
+
+def raster_image(a: Mapping[str, np.ndarray], b: Mapping[str, np.ndarray], sample: int, names: tuple[str, ...]) -> str:
+    """The raster of two sides' spikes as an <img> with the PNG inside."""
+    buffer = io.BytesIO()
+    with matplotlib.rc_context(STYLE):
+        _raster(a, b, sample, names).savefig(buffer, format="png", dpi=150)
+    data = base64.b64encode(buffer.getvalue()).decode()
+    return f'<img alt="Spikes of sample {sample}, {names[0]} against {names[1]}" src="data:image/png;base64,{data}">'
+
+
+def _raster(a: Mapping[str, np.ndarray], b: Mapping[str, np.ndarray], sample: int, names: tuple[str, ...]) -> Figure:
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(11, 0.6 + 2.0 * len(a)), layout="constrained")
         axes = np.atleast_1d(figure.subplots(len(a), 1, sharex=True))
@@ -49,10 +70,7 @@ def raster(a: Mapping[str, np.ndarray], b: Mapping[str, np.ndarray], sample: int
         figure.legend(
             marks, ("both", f"only {names[0]}", f"only {names[1]}"), loc="outside upper right", ncols=3, frameon=False
         )
-        buffer = io.BytesIO()
-        figure.savefig(buffer, format="png", dpi=150)
-    data = base64.b64encode(buffer.getvalue()).decode()
-    return f'<img alt="Spikes of sample {sample}, {names[0]} against {names[1]}" src="data:image/png;base64,{data}">'
+        return figure
 
 
 def _layer(axis: Axes, name: str, a: np.ndarray, b: np.ndarray) -> None:

@@ -1,0 +1,69 @@
+"""A program from any file, and any file from a program: the only place that tells formats apart."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from convert.formats.nir.reading import Reading
+from convert.formats.nir.reading.rules import Rules
+from spikestrip.errors import BadInput
+from spikestrip.files import existing
+from spikestrip.program import Program
+
+CHECKPOINTS = (".pt", ".safetensors")
+
+
+def reading(path: str | os.PathLike[str], rules: Rules | None = None) -> Reading:
+    """The program in a NIR file (.nir), read by ``rules``, or in a checkpoint (.pt, .safetensors), stripped.
+
+    The remarks of the result say what a careful reader should know. Raises BadInput for any other file, and for rules
+    that are given for a checkpoint.
+    """
+    source = existing(path)
+    if source.suffix == ".nir":
+        from convert.formats.nir.reading import reading as read_nir
+
+        return read_nir(source, rules)
+    if source.suffix not in CHECKPOINTS:
+        raise BadInput(source, f"is no file that holds a program: .nir, {', '.join(CHECKPOINTS)}")
+    if rules is not None:
+        raise BadInput(source, "is no NIR file: rules of integration don't apply to it")
+    from convert.strip import strip
+    from train.checkpoint import load as load_checkpoint
+
+    return Reading(strip(load_checkpoint(source).network, share=True))
+
+
+def load(path: str | os.PathLike[str], **rules: Any) -> Program:
+    """The program in a file; each remark on the reading is given as a Python warning.
+
+    path: a NIR file, or a checkpoint (which takes torch). rules: ``dt`` (seconds), ``integrate``, ``compare`` and
+    ``reset``, for graphs that Spikestrip did not write (docs/nir-operations.md). Raises BadInput.
+    """
+    import warnings
+
+    result = reading(path, Rules(**rules) if rules else None)
+    for remark in result.remarks:
+        warnings.warn(f"{path}: {remark}", stacklevel=2)
+    return result.program
+
+
+def save(program: Program, path: str | os.PathLike[str]) -> None:
+    """Write ``program`` as canonical NIR (.nir) or as an ONNX model of its steps in sequence, float32 (.onnx).
+
+    Raises Refused, naming the layer, for what the language can't say, and BadInput for another suffix.
+    """
+    suffix = Path(path).suffix
+    if suffix == ".nir":
+        from convert.formats.nir.writing import write
+
+        write(program, path)
+    elif suffix == ".onnx":
+        from convert.formats.onnx import export
+        from convert.formats.onnx import write as write_onnx
+
+        write_onnx(export(program), Path(path))
+    else:
+        raise BadInput(path, "is not a name that a program is saved under: .nir or .onnx")
