@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from spikestrip.execution import Stepper
 from spikestrip.operations import COUNTERS
-from spikestrip.program import Layer, Program
+from spikestrip.program import INPUT, Layer, Program
 
+PIECE = 1 << 20  # bytes of the widest stream in one piece of the raster: larger ones leave the cache
 Events = dict[str, dict[str, np.ndarray]]
 
 
@@ -50,6 +52,9 @@ def count(program: Program, x: np.ndarray, spikes: Mapping[str, np.ndarray]) -> 
     events: Events = {
         layer.name: {counter: np.zeros((batch, steps), np.int64) for counter in COUNTERS} for layer in program.layers
     }
+    if _folds(program):
+        _count_folded(program, x, spikes, events)
+        return events
     stepper = Stepper(program, batch, only=_needed(program))
     unread = {layer.name: np.zeros((batch, *program.entering_shape(layer))) for layer in program.layers}
     for t in range(steps):
@@ -62,6 +67,46 @@ def count(program: Program, x: np.ndarray, spikes: Mapping[str, np.ndarray]) -> 
             for counter, value in count_step(program, layer, entering, streams.get(layer.name)).items():
                 events[layer.name][counter][:, t] = value
     return events
+
+
+def _folds(program: Program) -> bool:
+    """Whether what is counted follows from input and spikes of the same step alone."""
+    needed = _needed(program)
+    computed = [layer for layer in program.layers if layer.name in needed and not layer.operation.spiking]
+    return not any(layer.delayed for layer in program.layers) and not any(map(program.state_shapes, computed))
+
+
+def _count_folded(program: Program, x: np.ndarray, spikes: Mapping[str, np.ndarray], events: Events) -> None:
+    """Count piece by piece of the raster, all steps of a piece at once; streams are time first, (T, B, *shape)."""
+    batch, steps = x.shape[:2]
+    needed = _needed(program)
+    widest = max(math.prod(shape) for shape in program.shapes.values())
+    piece = max(1, PIECE // (batch * widest * 8))
+    for start in range(0, steps, piece):
+        here = slice(start, min(start + piece, steps))
+        streams = {
+            name: train[:, here].swapaxes(0, 1).reshape(-1, batch, *program.shapes[name]).astype(np.float64)
+            for name, train in {INPUT: x, **spikes}.items()
+        }
+        for layer in program.layers:
+            shape = program.entering_shape(layer)
+            rows = np.zeros((1, *shape))
+            if layer.name in needed:
+                entering = streams[layer.inputs[0]]
+                for source in layer.inputs[1:]:
+                    entering = entering + streams[source]
+                rows = entering.reshape(-1, *shape)
+                if not layer.operation.spiking:
+                    _, streams[layer.name] = layer.operation.bind(_float64).over(np, {}, entering)
+            for counter, value in count_step(program, layer, rows, None).items():
+                folded = np.reshape(value, (-1, batch)).T if np.size(value) > 1 else value
+                events[layer.name][counter][:, here] = folded
+    for layer in program.spiking:
+        events[layer.name]["spikes"][:] = np.count_nonzero(spikes[layer.name], axis=2)
+
+
+def _float64(array: np.ndarray) -> np.ndarray:
+    return array.astype(np.float64)
 
 
 def _needed(program: Program) -> set[str]:

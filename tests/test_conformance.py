@@ -23,6 +23,7 @@ SUITE = {case.name: case for case in cases()}
 
 REFUSED = {
     "numpy": set(),
+    "raster": set(),
     "torch": set(),
     "onnxruntime": set(),
     "lava": set(),

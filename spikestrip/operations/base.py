@@ -34,6 +34,8 @@ class Operation:
     """True when the output is 0 or 1 in every step."""
     counts_values: ClassVar[bool] = True
     """False when ``count`` needs nothing of its input but the shape, so that the ledger need not compute it."""
+    rowwise: ClassVar[bool] = False
+    """True when there is no state and a sample's arithmetic is the same, to the bit, whatever samples stand beside."""
 
     def arrays(self) -> dict[str, np.ndarray]:
         """The parameters that are arrays, by field name."""
@@ -63,6 +65,17 @@ class Operation:
     def step(self, xp: ModuleType, state: State, x: Array) -> tuple[State, Array]:
         """One step: (state, input) -> (next state, output). ``xp`` is numpy or an array-API namespace of torch."""
         raise NotImplementedError
+
+    def over(self, xp: ModuleType, state: State, x: Array) -> tuple[State, Array]:
+        """Many steps, time first: (state, x (T, B, *shape)) -> (next state, output (T, B, *shape)), bits as by step."""
+        if self.rowwise:
+            _, y = self.step(xp, {}, xp.reshape(x, (-1, *x.shape[2:])))
+            return state, xp.reshape(y, (*x.shape[:2], *y.shape[1:]))
+        outputs = []
+        for t in range(x.shape[0]):
+            state, y = self.step(xp, state, x[t])
+            outputs.append(y)
+        return state, xp.stack(outputs)
 
     def count(self, x: np.ndarray, binary: bool) -> dict[str, np.ndarray | int]:
         """Events of one step for the summed input ``x`` (B, *shape): per counter a (B,) int64 array or one number.

@@ -20,6 +20,7 @@ class Clamp(Operation):
     """
 
     kind: ClassVar[str] = "clamp"
+    rowwise: ClassVar[bool] = True
     low: float | None = None
     high: float | None = None
 

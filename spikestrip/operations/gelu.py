@@ -41,6 +41,7 @@ class GELU(Operation):
     """
 
     kind: ClassVar[str] = "gelu"
+    rowwise: ClassVar[bool] = True
 
     def output_shape(self, shape: Shape) -> Shape:
         return shape

@@ -18,6 +18,7 @@ class GLU(Operation):
     """Gated linear unit: y = a * sigmoid(b), with a and b the two halves of the last axis of the input."""
 
     kind: ClassVar[str] = "glu"
+    rowwise: ClassVar[bool] = True
 
     def output_shape(self, shape: Shape) -> Shape:
         if shape[-1] % 2:
@@ -42,6 +43,7 @@ class LayerNorm(Operation):
     """
 
     kind: ClassVar[str] = "layer_norm"
+    rowwise: ClassVar[bool] = True
     counts_values: ClassVar[bool] = False
     weight: np.ndarray
     bias: np.ndarray

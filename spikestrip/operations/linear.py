@@ -34,6 +34,10 @@ class Affine(Operation):
         y = x @ self.weight.T
         return state, y if self.bias is None else y + self.bias
 
+    def over(self, xp: ModuleType, state: State, x: Array) -> tuple[State, Array]:
+        # numpy multiplies a stack of matrices one by one: each product has the shape, and the bits, of a step's
+        return self.step(xp, state, x) if xp is np else super().over(xp, state, x)
+
     def count(self, x: np.ndarray, binary: bool) -> dict[str, np.ndarray | int]:
         per_input = np.count_nonzero(self.weight, axis=0)
         reached = ((x != 0) @ per_input).reshape(x.shape[0], -1).sum(axis=1)
@@ -46,6 +50,7 @@ class Scale(Operation):
     """y[t] = scale * x[t], element by element. scale: the input's shape."""
 
     kind: ClassVar[str] = "scale"
+    rowwise: ClassVar[bool] = True
     scale: np.ndarray
 
     def output_shape(self, shape: Shape) -> Shape:
@@ -65,6 +70,7 @@ class Join(Operation):
     """y[t] = the sum of all edges that enter: where streams meet (a residual connection)."""
 
     kind: ClassVar[str] = "join"
+    rowwise: ClassVar[bool] = True
     counts_values: ClassVar[bool] = False
 
     def output_shape(self, shape: Shape) -> Shape:

@@ -19,6 +19,7 @@ class Flatten(Operation):
     """y[t] = x[t] with the axes from start_dim to end_dim (of one step's shape, both included) made one."""
 
     kind: ClassVar[str] = "flatten"
+    rowwise: ClassVar[bool] = True
     start_dim: int = 0
     end_dim: int = -1
 

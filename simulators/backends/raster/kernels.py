@@ -1,0 +1,91 @@
+"""Neurons and SSMs over many steps in one compiled loop: the operations of each ``step``, in its order, to the bit.
+
+Streams are (T, B, N), time first; parameters (N,) or, of the SSM, (M, N) with modes first; states (B, N) or (B, M, N)
+change in place. numba fuses no multiply-add, and ``one`` keeps float32 float32: an integer would make it float64.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numba import njit
+
+
+def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Compile, with a cache on disk where a folder can be written."""
+    try:
+        return njit(nogil=True, cache=True, error_model="numpy")(function)
+    except RuntimeError:  # no place for the cache
+        return njit(nogil=True, error_model="numpy")(function)
+
+
+@compiled
+def lif(x, u, decay, threshold, gain, bias, v_reset, soft, strict, spikes):  # type: ignore[no-untyped-def]
+    """LIF.step over x; spikes (T, B, N) is written."""
+    steps, batch, size = x.shape
+    one = np.ones(1, x.dtype)[0]
+    for t in range(steps):
+        for b in range(batch):
+            for n in range(size):
+                potential = decay[n] * u[b, n] + gain[n] * x[t, b, n] + bias[n]
+                fires = potential > threshold[n] if strict else potential >= threshold[n]
+                s = one if fires else one - one
+                spikes[t, b, n] = s
+                if soft:
+                    u[b, n] = potential - threshold[n] * s
+                else:
+                    u[b, n] = potential * (one - s) + v_reset[n] * s
+
+
+@compiled
+def refractory(x, u, r, decay, threshold, decay_r, inhibition, soft, spikes):  # type: ignore[no-untyped-def]
+    """RefractoryLIF.step over x; spikes (T, B, N) is written."""
+    steps, batch, size = x.shape
+    one = np.ones(1, x.dtype)[0]
+    for t in range(steps):
+        for b in range(batch):
+            for n in range(size):
+                potential = decay[n] * u[b, n] + x[t, b, n] - inhibition[n] * r[b, n]
+                s = one if potential >= threshold[n] else one - one
+                spikes[t, b, n] = s
+                u[b, n] = potential - threshold[n] * s if soft else potential
+                r[b, n] = decay_r[n] * r[b, n] + s
+
+
+@compiled
+def leaky(x, u, decay, gain, bias, y):  # type: ignore[no-untyped-def]
+    """LeakyIntegrator.step over x; y (T, B, N) is written."""
+    steps, batch, size = x.shape
+    for t in range(steps):
+        for b in range(batch):
+            for n in range(size):
+                u[b, n] = decay[n] * u[b, n] + gain[n] * x[t, b, n] + bias[n]
+                y[t, b, n] = u[b, n]
+
+
+@compiled
+def s4d(x, re, im, a_re, a_im, b_re, b_im, c_re, c_im, d, y):  # type: ignore[no-untyped-def]
+    """S4D.step over x; c_re, c_im hold 2*C; M, the modes, is a power of two; y (T, B, N) is written."""
+    steps, batch, size = x.shape
+    modes = a_re.shape[0]
+    part = np.empty((modes, size), x.dtype)
+    for b in range(batch):
+        for t in range(steps):
+            for m in range(modes):
+                for n in range(size):
+                    u, before = x[t, b, n], re[b, m, n]
+                    real = a_re[m, n] * before + (b_re[m, n] * u - a_im[m, n] * im[b, m, n])
+                    imaginary = a_re[m, n] * im[b, m, n] + (b_im[m, n] * u + a_im[m, n] * before)
+                    re[b, m, n] = real
+                    im[b, m, n] = imaginary
+                    part[m, n] = c_re[m, n] * real - c_im[m, n] * imaginary
+            half = modes // 2
+            while half:
+                for m in range(half):
+                    for n in range(size):
+                        part[m, n] += part[m + half, n]
+                half //= 2
+            for n in range(size):
+                y[t, b, n] = part[0, n] + d[n] * x[t, b, n]
