@@ -10,7 +10,7 @@ from convert.formats.nir.reading.rules import Rules
 from convert.options import rules_options, stated
 from spikestrip.command import main
 from spikestrip.errors import BadInput
-from spikestrip.files import existing
+from spikestrip.files import existing, writable
 from spikestrip.program import Program
 
 
@@ -33,8 +33,7 @@ def command(source: Path, out: Path | None, dialect: str, **rules: str | float |
     if out is None:
         plain = dialect == "canonical" and source.suffix != ".nir"
         out = source.with_suffix(".nir" if plain else f".{dialect}.nir")
-    if out.exists() and out.samefile(source):
-        raise BadInput(out, "is the input itself; give another name with -o")
+    writable(out, files(source))
     program = load_program(source, stated(rules))
     write(program, out, dialect)
     click.echo(f"{out}")
@@ -42,6 +41,15 @@ def command(source: Path, out: Path | None, dialect: str, **rules: str | float |
         from convert.formats.nir.platforms.bounds import spikes_once
 
         click.echo(f"the same spikes in Sinabs while no input exceeds +-{spikes_once(program):.6g}")
+
+
+def files(source: Path) -> tuple[Path, ...]:
+    """All that ``load_program(source)`` reads."""
+    if source.suffix == ".nir":
+        return (source,)
+    from train import checkpoint
+
+    return checkpoint.files(source)
 
 
 def load_program(source: Path, rules: Rules | None = None) -> Program:

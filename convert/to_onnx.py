@@ -8,10 +8,9 @@ from pathlib import Path
 import click
 
 from convert.options import rules_options, stated
-from convert.to_nir import load_program
+from convert.to_nir import files, load_program
 from spikestrip.command import main
-from spikestrip.errors import BadInput
-from spikestrip.files import existing
+from spikestrip.files import existing, writable
 from spikestrip.inputs import expand, read
 
 
@@ -41,8 +40,9 @@ def command(
     existing(source)
     int8 = measured_on is not None
     out = source.with_suffix(".int8.onnx" if int8 else ".onnx") if out is None else out
-    if out.exists() and out.samefile(source):
-        raise BadInput(out, "is the input itself; give another name with -o")
+    paths = {out: False, out.with_suffix(".fn.onnx"): True} if functions else {out: False}
+    for path in paths:
+        writable(path, (*files(source), measured_on))
     program = load_program(source, stated(rules))
     if measured_on is not None:
         x = expand(read(measured_on, program.input_shape), program.input_shape)
@@ -50,7 +50,6 @@ def command(
             click.echo(f"int8: {share:.3%} of the spikes of {layer} differ")
     with source.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
-    paths = {out: False, out.with_suffix(".fn.onnx"): True} if functions else {out: False}
     exports = {
         path: export(program, form, dtype, functions=readable, int8=int8, source=digest)  # type: ignore[arg-type]
         for path, readable in paths.items()

@@ -26,7 +26,7 @@ def command(model: Path, source: Path | None, dt: float | None, reset: str | Non
     from spikestrip.files import writable
 
     if report is not None:
-        writable(report)
+        writable(report, (model, source))
     console = Console()
     with Console(stderr=True).status("running the graph under every rule"):
         result = check(model, source, dt, reset)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,6 +9,7 @@ import click
 from rich.console import Console
 
 from spikestrip.command import main
+from spikestrip.files import write_json
 
 if TYPE_CHECKING:
     from train.checkpoint import Checkpoint
@@ -29,10 +29,10 @@ console = Console(highlight=False)
 @click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True)
 def command(out: Path, seed: int) -> None:
     """The whole road on 5,000 real MNIST digits, 784 steps each, ending in report.html."""
-    from deploy.stations import road
+    from deploy.stations import prepare, road
     from train.held_out import held_out
 
-    out.mkdir(parents=True, exist_ok=True)
+    prepare(out)
     checkpoint = _train(out, seed)
     _score_stripped(checkpoint, out)
     chosen = held_out(checkpoint, out, SAMPLES)
@@ -64,7 +64,7 @@ def _score_stripped(checkpoint: Checkpoint, out: Path) -> None:
     metrics = as_trained(checkpoint) | {
         "held_out": len(test.labels), "accuracy": stripped.accuracy, "spiking_rate": stripped.spiking_rate,
     }  # fmt: skip
-    (out / "metrics.json").write_text(json.dumps(metrics, indent=1))
+    write_json(out / "metrics.json", metrics)
     console.print(
         f"accuracy on {metrics['held_out']} held-out digits: {metrics['parallel_accuracy']:.1%} in parallel "
         f"({metrics['parallel']}), {metrics['accuracy']:.1%} stripped; spiking rate {metrics['spiking_rate']:.1%}"

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import click
 
-from deploy.reporting import render, summary_table
+from deploy.reporting import files, render, summary_table
 from spikestrip.command import main
+from spikestrip.files import writable
 
 __all__ = ["command", "render", "summary_table"]
 
@@ -19,7 +20,7 @@ def command(run_dir: Path, output: Path | None) -> None:
     """Write the report of RUN_DIR, a folder as the demo leaves it, as one self-contained HTML page."""
     from rich.console import Console
 
-    render(run_dir, output or run_dir / "report.html")
+    render(run_dir, writable(output or run_dir / "report.html", files(run_dir)))
     Console().print(summary_table(run_dir))
     click.echo(f"{output or run_dir / 'report.html'}")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +10,7 @@ import numpy as np
 
 from spikestrip.command import main
 from spikestrip.errors import BadInput
-from spikestrip.files import read_array
+from spikestrip.files import read_array, write_json
 
 if TYPE_CHECKING:
     from train.checkpoint import Checkpoint
@@ -34,10 +33,10 @@ def command(
 
     A backend that can't hold the network is refused by name, and no failure. Exit code 1: a verdict is fail.
     """
-    from deploy.stations import road
+    from deploy.stations import prepare, road
     from simulators import backends
     from spikestrip import inputs
-    from train.checkpoint import load, save
+    from train.checkpoint import files, load, save
     from train.held_out import held_out
 
     names = tuple(dict.fromkeys(wanted.split(","))) if wanted else None
@@ -55,12 +54,9 @@ def command(
     else:
         test = held_out(loaded, checkpoint, samples, data_dir)
         x, labels = np.ascontiguousarray(test.inputs), test.labels
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise BadInput(out, f"can't be a run folder ({error.strerror})") from error
+    prepare(out, (*files(checkpoint), source, answers))
     save(out / "ckpt.pt", loaded)
-    (out / "metrics.json").write_text(json.dumps(as_trained(loaded), indent=1))
+    write_json(out / "metrics.json", as_trained(loaded))
     road(loaded, x, labels, out, names)
 
 

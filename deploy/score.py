@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,7 +11,7 @@ import numpy as np
 from tqdm import tqdm
 
 from spikestrip.command import main
-from spikestrip.files import atomic, writable
+from spikestrip.files import writable, write_json
 
 if TYPE_CHECKING:
     from train.checkpoint import Checkpoint
@@ -54,19 +53,18 @@ def score_stripped(checkpoint: Checkpoint, split: Split) -> Score:
 @click.option("--json", "path", type=click.Path(path_type=Path), help="Write both scores here.")
 def command(checkpoint: Path, samples: int | None, data_dir: Path | None, path: Path | None) -> None:
     """Score the stripped network of CHECKPOINT on the test split of the task that it was trained on."""
-    from train.checkpoint import load
+    from train.checkpoint import files, load
     from train.held_out import held_out
 
     if path is not None:
-        writable(path)
+        writable(path, files(checkpoint))
     loaded = load(checkpoint)
     test = held_out(loaded, checkpoint, samples, data_dir)
     stripped = score_stripped(loaded, test)
     trained = {kind: loaded.metrics.get(kind) for kind in ("accuracy", "loss", "spiking_rate")}
     if path is not None:
         content = {"sequences": len(test.labels), "parallel": trained, "stripped": dataclasses.asdict(stripped)}
-        with atomic(path) as temporary:
-            temporary.write_text(json.dumps(content, indent=1) + "\n")
+        write_json(path, content)
     said = "unknown" if trained["accuracy"] is None else f"{trained['accuracy']:.2%}"
     bits = f", {stripped.bits:.3f} bits" if loaded.network.config.readout == "sequence" else ""
     click.echo(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,7 @@ from simulators import backends
 from simulators.run import simulate
 from spikestrip import trace
 from spikestrip.errors import BadInput, SpikestripError
-from spikestrip.files import atomic
+from spikestrip.files import atomic, save_array, writable
 from spikestrip.operations import COUNTERS
 from spikestrip.trace import Trace
 
@@ -29,8 +30,22 @@ BACKENDS = ("numpy", "torch", "onnxruntime", "lava", "sinabs")
 PARALLEL = "parallel"
 OWN = ("reference.*.h5", "trace.*.h5", "verdict.*.json", "labels.npy", "road.json", "report.html")
 """What a road leaves in its folder, and the next one there takes away first."""
+KEPT = ("ckpt.pt", "metrics.json", "x.npy", "model.nir", "model.onnx")
+"""What it leaves there too, and the next one writes over."""
 
 console = Console(highlight=False)
+
+
+def prepare(out: Path, reads: Iterable[Path | None] = ()) -> None:
+    """Make the folder ``out`` of a run. Raises BadInput where the run would replace a file of ``reads`` in it."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BadInput(out, f"can't be a run folder ({error.strerror})") from error
+    given = list(reads)
+    for pattern in (*OWN, *KEPT):
+        for old in out.glob(pattern):
+            writable(old, given)
 
 
 def road(
@@ -48,9 +63,9 @@ def road(
     for pattern in OWN:
         for old in out.glob(pattern):
             old.unlink()
-    np.save(out / "x.npy", x)
+    save_array(out / "x.npy", x)
     if labels is not None:
-        np.save(out / "labels.npy", labels)
+        save_array(out / "labels.npy", labels)
     program = _strip(checkpoint.network, out)
     runs = _run_and_verify(checkpoint.network, program, x, labels, out, names or BACKENDS)
     summary = {

@@ -8,7 +8,7 @@ import click
 
 from deploy.verification import Verdict, table, verify
 from spikestrip.command import main
-from spikestrip.errors import BadInput
+from spikestrip.files import writable
 from spikestrip.trace import read
 
 __all__ = ["Verdict", "command", "verify"]
@@ -27,8 +27,8 @@ def command(reference: Path, trace: Path, model: Path | None, report: Path | Non
     from rich.console import Console
 
     program = None
-    if report is not None and not report.parent.is_dir():
-        raise BadInput(report, "its folder doesn't exist")
+    if report is not None:
+        writable(report, (reference, trace, model))
     if model is not None:
         from convert.formats.nir.reading import read as read_program
 

@@ -34,9 +34,9 @@ def command(
     """Record what a checkpoint's network does, as trained or iterative, on this machine (CUDA where there is one)."""
     from convert.strip import strip
     from spikestrip import inputs, trace
-    from train.checkpoint import load
+    from train.checkpoint import files, load
 
-    writable(output)
+    writable(output, (*files(checkpoint), input_path))
     network = load(checkpoint).network
     x = inputs.read(input_path, strip(network).input_shape)
     trace.write(output, reference(network, x, form, dtype, device))

@@ -155,7 +155,7 @@ def command(
     """Run the NIR file MODEL step by step on a simulator, and write its spikes, events and output as a trace."""
     from convert.load import reading
 
-    writable(output)
+    writable(output, (model, source))
     read = reading(model, stated(rules))
     for remark in read.remarks:
         click.echo(f"{model}: {remark}", err=True)

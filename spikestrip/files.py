@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,11 +15,20 @@ import numpy as np
 from spikestrip.errors import BadInput
 
 
-def writable(path: str | os.PathLike[str]) -> Path:
-    """``path`` as a Path, or BadInput if no file can be written there: long work asks before it begins."""
+def writable(path: str | os.PathLike[str], reads: Iterable[str | os.PathLike[str] | None] = ()) -> Path:
+    """``path`` as a Path, or BadInput if no file can be written there: long work asks before it begins.
+
+    ``reads``: the files that the command reads, None for those not given. ``path`` may be none of them, by whatever
+    name or link; nor a folder, nor what is there and no file: a device, a pipe, a socket.
+    """
     target = Path(path)
     if target.is_dir():
         raise BadInput(target, "is a folder, not a file to write")
+    if target.exists() and not target.is_file():
+        raise BadInput(target, "is a device, a pipe or a socket, which a file would replace; give another name")
+    for read in reads:
+        if read is not None and target.exists() and os.path.exists(read) and os.path.samefile(target, read):
+            raise BadInput(target, f"is the input itself ({read}); give another name to write to")
     if not os.access(target.parent, os.W_OK):
         raise BadInput(target, "can't be written here: no such folder, or no permission")
     return target
@@ -29,7 +38,7 @@ def writable(path: str | os.PathLike[str]) -> Path:
 def atomic(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Yield a temporary path beside ``path``; on success it replaces ``path``, on any error it is removed.
 
-    Raises BadInput when the folder doesn't exist or can't be written.
+    Raises BadInput as ``writable``.
     """
     target = writable(path)
     handle, name = tempfile.mkstemp(prefix=f".{target.stem}.", suffix=target.suffix, dir=target.parent)
@@ -43,6 +52,18 @@ def atomic(path: str | os.PathLike[str]) -> Iterator[Path]:
         temporary.replace(target)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def save_array(path: str | os.PathLike[str], array: np.ndarray) -> None:
+    """Write ``array`` as an .npy file, whole or not at all."""
+    with atomic(path) as temporary:
+        np.save(temporary, array)
+
+
+def write_json(path: str | os.PathLike[str], value: dict[str, Any]) -> None:
+    """Write ``value`` as JSON, whole or not at all."""
+    with atomic(path) as temporary:
+        temporary.write_text(json.dumps(value, indent=1) + "\n")
 
 
 def existing(path: str | os.PathLike[str]) -> Path:

@@ -262,6 +262,11 @@ def mems(module, x):
         return np.stack([module(x[:, t]).numpy() for t in range(x.shape[1])], axis=1)
 
 
+def unbiased(norm):
+    norm.bias = None
+    return norm
+
+
 FRAMES = {
     "kernel 1": (nn.Sequential(nn.Conv1d(3, 4, 1), nn.BatchNorm1d(4)), (3, 5)),
     "conv1d": (nn.Conv1d(2, 4, 3, stride=2, padding=2, dilation=2, groups=2), (2, 9)),
@@ -269,6 +274,9 @@ FRAMES = {
     "conv2d": (nn.Sequential(nn.Conv2d(1, 3, (3, 2), padding=(1, 0)), nn.BatchNorm2d(3), nn.AvgPool2d(2)), (1, 6, 5)),
     "norm alone": (nn.BatchNorm1d(4), (4, 3)),
     "norm of a vector": (nn.Sequential(nn.ReLU(), nn.BatchNorm1d(4, affine=False)), (4,)),
+    "norm without bias": (nn.Sequential(nn.Linear(4, 3), unbiased(nn.BatchNorm1d(3))), (4,)),
+    "conv, norm without bias": (nn.Sequential(nn.Conv2d(1, 3, 3), unbiased(nn.BatchNorm2d(3))), (1, 6, 5)),
+    "one step's norm of snnTorch": (nn.Sequential(nn.Linear(4, 3), snn.BatchNormTT1d(3, 5)[0]), (4,)),
     "norm read twice": (Residual(nn.Sequential(nn.Linear(4, 4), Residual(nn.BatchNorm1d(4)))), (4,)),
     "linear over rows": (nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(2), nn.Flatten(1, -1), nn.Linear(8, 2)), (2, 3)),
 }
@@ -284,7 +292,8 @@ def test_layers_without_state(name):
     for norm in module.modules():
         if getattr(norm, "affine", False):
             nn.init.normal_(norm.weight)
-            nn.init.normal_(norm.bias)
+            if norm.bias is not None:
+                nn.init.normal_(norm.bias)
     x = torch.randn(3, 2, *shape).double()
     program = from_torch(module.eval(), x[:, 0])
     with torch.no_grad():
@@ -362,6 +371,7 @@ REFUSED = {
     "graded to nothing": (lambda: net(hidden(graded_spikes_factor=0.0)), "0: .*graded_spikes_factor"),
     "other step": (lambda: net(hidden(spike_grad=lambda x: (x >= 0).float())), "0: .*spike_grad"),
     "soft step": (lambda: net(hidden(spike_grad=torch.sigmoid)), "0: .*spike_grad"),
+    "step that can't run": (lambda: net(hidden(spike_grad=snn.surrogate.LSO())), "0: .*spike_grad that can't run"),
     "reset changed": (lambda: net(stamped(hidden(), reset_mechanism="zero")), "0: .*make it anew"),
     "beta of another size": (lambda: net(hidden(beta=torch.rand(3))), "0: beta of shape"),
     "conv feedback": (

@@ -86,6 +86,11 @@ def load(path: str | os.PathLike[str]) -> Checkpoint:
     return Checkpoint(network.eval(), header.get("task") or {}, header.get("metrics") or {})
 
 
+def files(path: Path) -> tuple[Path, ...]:
+    """All that ``load(path)`` may read."""
+    return path, path.with_name(importing.SIDECAR)
+
+
 def _read_torch(source: Path) -> dict[str, Any]:
     if not zipfile.is_zipfile(source):
         raise BadInput(source, "is not a torch checkpoint (no zip archive, or cut short)")

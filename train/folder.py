@@ -24,6 +24,11 @@ from spikestrip.files import atomic
 from train.loop import Progress
 from train.ranks import ALONE, Ranks
 
+READ = ("experiment.toml", "last.pt")
+"""What a run that resumes reads of its folder."""
+WRITTEN = ("last.pt", "ckpt.pt", "epochs.csv", "curve.csv")
+"""What it writes anew after every epoch."""
+
 
 class RunFolder:
     """Made, or found again: the options must then be those it was made with, or BadInput names what differs."""

@@ -21,13 +21,14 @@ if TYPE_CHECKING:
     from train.tasks import Split, Task
 
 
-def _from_file(context: click.Context, parameter: click.Parameter, path: Path | None) -> None:
+def _from_file(context: click.Context, parameter: click.Parameter, path: Path | None) -> Path | None:
     if path is not None:
         context.default_map = read(path)
+    return path
 
 
 @click.command(context_settings={"show_default": True})
-@click.argument("experiment", type=click.Path(path_type=Path), required=False, is_eager=True, expose_value=False,
+@click.argument("described", metavar="[EXPERIMENT]", type=click.Path(path_type=Path), required=False, is_eager=True,
                 callback=_from_file)  # fmt: skip
 @click.option("--task", default="mnist5k", help="Data set (docs/tasks.md); an unknown name lists them.")
 @click.option("--length", type=click.IntRange(1), help="Steps of a sequence, for tasks that leave it open.")
@@ -66,7 +67,9 @@ def _from_file(context: click.Context, parameter: click.Parameter, path: Path | 
 @click.option("--run-dir", type=click.Path(path_type=Path), help="Folder of the run: checkpoint and state after "
               "every epoch, logs. A run that was stopped goes on when it is asked for again.")  # fmt: skip
 @click.option("--out", type=click.Path(path_type=Path), help="Checkpoint to write (.pt, .safetensors).")
-def command(data_dir: Path | None, run_dir: Path | None, out: Path | None, **options: Any) -> None:
+def command(
+    described: Path | None, data_dir: Path | None, run_dir: Path | None, out: Path | None, **options: Any
+) -> None:
     """Train a spiking state-space model in parallel over time and write a checkpoint.
 
     EXPERIMENT is a TOML file of options (names as below, underscores for dashes); what is given beside it wins.
@@ -74,14 +77,18 @@ def command(data_dir: Path | None, run_dir: Path | None, out: Path | None, **opt
     """
     from train import tasks
     from train.devices import check_device
-    from train.folder import RunFolder
+    from train.folder import READ, WRITTEN, RunFolder
     from train.ranks import check_batch, local_device, ranks
 
     if out is None and run_dir is None:
         raise BadInput("--out", "say where to write: --out ckpt.pt, --run-dir FOLDER, or both")
     experiment = Experiment(**options)
+    given = (described, experiment.sdn)
+    if run_dir is not None:
+        for file in (run_dir / name for name in WRITTEN if (run_dir / name).exists()):
+            writable(file, given)
     if out is not None:
-        writable(out)
+        writable(out, (*given, *(run_dir / name for name in READ if run_dir is not None)))
     check_device(experiment.device)
     check_batch(experiment.batch)
     recipe = experiment.recipe()

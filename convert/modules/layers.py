@@ -87,10 +87,10 @@ def _folded(path: str, norm: nn.BatchNorm1d | nn.BatchNorm2d) -> tuple[np.ndarra
         raise Refused(path, "has no running statistics: it normalises by the batch in eval mode too")
     mean, variance = array(path, "running_mean", norm.running_mean), array(path, "running_var", norm.running_var)
     gain = 1 / np.sqrt(variance.astype(np.float64) + norm.eps)
-    if norm.weight is None:
-        return gain, -gain * mean
-    gain = array(path, "weight", norm.weight) * gain
-    return gain, array(path, "bias", norm.bias) - gain * mean
+    if norm.weight is not None:
+        gain = array(path, "weight", norm.weight) * gain
+    shift = -gain * mean
+    return gain, shift if norm.bias is None else array(path, "bias", norm.bias) + shift
 
 
 def _flatten(path: str, module: nn.Flatten, shape: Shape) -> Flatten | None:

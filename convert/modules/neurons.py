@@ -103,9 +103,14 @@ def _check_plain(path: str, module: Any) -> None:
         raise Refused(path, "quantises its state (state_quant), which no operation says")
     beside = torch.tensor([[-1e30, -1.0, -0.5, -1e-30, -0.0, 0.0, 1e-30, 0.5, 1.0, 1e30]])
     beside = beside.to(module.threshold.device)
-    with torch.no_grad():
-        if not torch.equal(module.spike_grad(beside).float(), (beside > 0).float()):
-            raise Refused(path, "has a spike_grad that is no step at 0: what goes forward must be 1 above 0, else 0")
+    try:
+        with torch.no_grad():
+            fired = module.spike_grad(beside).float()
+    except Exception as error:  # whatever the user's function, or one of snnTorch's, meets
+        said = (str(error).splitlines() or [type(error).__name__])[0]
+        raise Refused(path, f"has a spike_grad that can't run forward: {said}") from error
+    if not torch.equal(fired, (beside > 0).float()):
+        raise Refused(path, "has a spike_grad that is no step at 0: what goes forward must be 1 above 0, else 0")
 
 
 def _reset(path: str, module: Any) -> str:

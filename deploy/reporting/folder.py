@@ -16,7 +16,13 @@ from spikestrip.files import read_array, read_json
 from spikestrip.trace import Trace
 
 PARALLEL, ITERATIVE = "reference.parallel.h5", "reference.iterative.h5"
+PATTERNS = ("metrics.json", "road.json", "labels.npy", "*.h5", "verdict.*.json")
 FILES = ("ckpt.pt", "metrics.json", "model.nir", "model.onnx", PARALLEL, ITERATIVE, "labels.npy")
+
+
+def files(path: Path) -> list[Path]:
+    """All that a report of the run folder ``path`` may read."""
+    return [file for pattern in PATTERNS for file in path.glob(pattern)]
 
 
 @dataclasses.dataclass

@@ -103,7 +103,6 @@ class Value:
     __mul__ = _binary("Mul")
     __rmul__ = _binary("Mul", swapped=True)
     __truediv__ = _binary("Div")
-    __rtruediv__ = _binary("Div", swapped=True)
     __ge__ = _binary("GreaterOrEqual", "bool")
     __gt__ = _binary("Greater", "bool")
     __le__ = _binary("LessOrEqual", "bool")
@@ -125,12 +124,22 @@ class Value:
         sign = 1 << (63 - places)  # where the sign came to lie
         return (shifted ^ sign) - sign
 
+    def __rtruediv__(self, other: float) -> Value:
+        """Fenced: ONNX Runtime makes (1 / x) * y one y / x, which rounds once (DivMulFusion)."""
+        return _binary("Div", swapped=True)(self, other).fenced()
+
     def __neg__(self) -> Value:
         return self.tape.emit("Neg", [self], self.shape, self.dtype)
 
     def __matmul__(self, other: Value) -> Value:
-        leading = _broadcast(self.shape[:-2], other.shape[:-2])
-        return self.tape.emit("MatMul", [self, other], (*leading, self.shape[-2], other.shape[-1]), self.dtype)
+        """Fenced: ONNX Runtime makes a factor next to a product its float32 ``alpha`` (MatMulScaleFusion)."""
+        shape = (*_broadcast(self.shape[:-2], other.shape[:-2]), self.shape[-2], other.shape[-1])
+        factors = [value if value.array is not None else value.fenced() for value in (self, other)]
+        return self.tape.emit("MatMul", factors, shape, self.dtype).fenced()
+
+    def fenced(self) -> Value:
+        """The same value, out of the reach of fusions: they don't look through a Reshape, which copies nothing."""
+        return self.tape.emit("Reshape", [self, self.tape.integers([0] * self.ndim)], self.shape, self.dtype)
 
     def __eq__(self, other: object) -> bool:
         raise Untraceable("a test for equality")
