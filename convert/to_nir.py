@@ -9,7 +9,6 @@ import click
 from convert.formats.nir.reading.rules import Rules
 from convert.options import rules_options, stated
 from spikestrip.command import main
-from spikestrip.errors import BadInput
 from spikestrip.files import existing, writable
 from spikestrip.program import Program
 

@@ -52,6 +52,9 @@ def test_a_notebook(program: ss.Program, x: np.ndarray, tmp_path: Path) -> None:
     assert verdict.passed
     assert verdict.causes == {}
     assert verdict.first is None
+    assert repr(verdict) == "<Verdict pass: 0 spikes differ>"
+    assert "n01_spike" in str(verdict)
+    assert "n01_spike" in verdict._repr_html_()
     assert isinstance(ss.raster(a, b, sample=0), Figure)
     ss.save(loaded, tmp_path / "model.onnx")
     assert (tmp_path / "model.onnx").stat().st_size

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 import json
 import os
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from deploy.verification.causes import CAUSES, CODE, FAULTS
 from spikestrip.files import atomic
 
+if TYPE_CHECKING:
+    from rich.console import Console
 
-@dataclasses.dataclass
+
+@dataclasses.dataclass(repr=False)
 class Verdict:
     """What ``verify`` found. The causes of all layers add up to the number of differing spikes.
 
@@ -35,6 +39,26 @@ class Verdict:
     sides: dict[str, dict[str, Any]]
     failures: list[str]
     notes: list[str]
+
+    def __repr__(self) -> str:
+        causes = "".join(f", {cause} {spikes:,}" for cause, spikes in self.causes.items())
+        return f"<Verdict {'pass' if self.passed else 'fail'}: {self.differ:,} spikes differ{causes}>"
+
+    def __str__(self) -> str:
+        """Its table, as a terminal shows it."""
+        return self._shown().export_text(styles=False)
+
+    def _repr_html_(self) -> str:
+        return self._shown().export_html(inline_styles=True, code_format="<pre>{code}</pre>")
+
+    def _shown(self) -> Console:
+        from rich.console import Console
+
+        from deploy.verification import table
+
+        console = Console(record=True, file=io.StringIO(), width=120)
+        table.show(self, console)
+        return console
 
     @property
     def passed(self) -> bool:
