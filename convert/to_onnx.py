@@ -10,6 +10,7 @@ import click
 from convert.options import rules_options, stated
 from convert.to_nir import files, load_program
 from spikestrip.command import main
+from spikestrip.errors import Refused
 from spikestrip.files import existing, writable
 from spikestrip.inputs import expand, read
 
@@ -23,7 +24,8 @@ from spikestrip.inputs import expand, read
 @click.option("--dtype", type=click.Choice(["float32", "float64"]), default="float32", help="Of weights and states.")
 @click.option("--functions", is_flag=True, help="Write OUT.fn.onnx as well, where each operation is a function.")
 @click.option("--int8", "measured_on", type=click.Path(path_type=Path), metavar="X.NPY", help="Keep the weights that "
-              "spikes reach in 8 bits, and say how many spikes that changes on this input (B, T, C).")  # fmt: skip
+              "spikes reach in 8 bits, write that program as OUT.int8.nir as well, and say how many spikes it changes "
+              "on this input (B, T, C).")  # fmt: skip
 @rules_options
 def command(
     source: Path,
@@ -35,25 +37,35 @@ def command(
     **rules: str | float | None,
 ) -> None:
     """Write SOURCE, a checkpoint (.pt, .safetensors) or a NIR file (.nir), as an ONNX model of standard operators."""
-    from convert.formats.onnx import cost, export, quantised, write
+    from convert.formats.nir import writing
+    from convert.formats.onnx import export, write
+    from convert.lowering.int8 import cost, int8
 
     existing(source)
-    int8 = measured_on is not None
-    out = source.with_suffix(".int8.onnx" if int8 else ".onnx") if out is None else out
+    eight = measured_on is not None
+    out = source.with_suffix(".int8.onnx" if eight else ".onnx") if out is None else out
+    lowered = out.with_name(f"{out.stem.removesuffix('.int8')}.int8.nir")
     paths = {out: False, out.with_suffix(".fn.onnx"): True} if functions else {out: False}
-    for path in paths:
+    for path in (*paths, *[lowered] * eight):
         writable(path, (*files(source), measured_on))
     program = load_program(source, stated(rules))
     if measured_on is not None:
         x = expand(read(measured_on, program.input_shape), program.input_shape)
-        for layer, share in cost(program, quantised(program), x).items():
+        original, program = program, int8(program)
+        for layer, share in cost(original, program, x).items():
             click.echo(f"int8: {share:.3%} of the spikes of {layer} differ")
     with source.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     exports = {
-        path: export(program, form, dtype, functions=readable, int8=int8, source=digest)  # type: ignore[arg-type]
-        for path, readable in paths.items()
+        path: export(program, form, dtype, functions=named, int8=eight, source=digest)  # type: ignore[arg-type]
+        for path, named in paths.items()
     }
+    if eight:  # the program that the file computes, for verify
+        try:
+            writing.write(program, lowered)
+            click.echo(f"{lowered}")
+        except Refused as reason:
+            click.echo(f"no {lowered}: {reason}", err=True)
     for path, model in exports.items():
         write(model, path)
         click.echo(f"{path}")

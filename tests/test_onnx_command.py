@@ -13,7 +13,9 @@ from programs import gaussian, network
 
 from convert import to_onnx
 from convert.formats.nir import writing as nir_writer
-from convert.formats.onnx import load_model, quantised
+from convert.formats.nir.reading import read
+from convert.formats.onnx import load_model
+from convert.lowering.int8 import int8
 from simulators.backends.numpy import NumpyBackend
 from spikestrip.program import Program
 
@@ -65,8 +67,21 @@ def test_int8_says_what_it_costs(tmp_path: Path) -> None:
     np.save(tmp_path / "x.npy", gaussian(np.random.default_rng(1), program, 2, 30))
     done = run("net.nir", "--int8", "x.npy", "--form", "step", cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
-    assert [line.split()[-2] for line in done.stdout.splitlines()[:-1]] == ["n02_block0_spike", "n06_block1_spike"]
-    load_model(tmp_path / "net.int8.onnx", quantised(program))
+    assert [line.split()[-2] for line in done.stdout.splitlines()[:-2]] == ["n02_block0_spike", "n06_block1_spike"]
+    load_model(tmp_path / "net.int8.onnx", int8(program))
+    assert read(tmp_path / "net.int8.nir").sha256 == int8(program).sha256  # what the file computes, for verify
+
+
+def test_int8_writes_over_neither_input(tmp_path: Path) -> None:
+    program = network(np.random.default_rng(0))
+    nir_writer.write(program, tmp_path / "net.int8.nir")
+    np.save(tmp_path / "x.npy", gaussian(np.random.default_rng(1), program, 2, 30))
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    for out, overwritten in (("net.onnx", "net.int8.nir"), ("x.npy", "x.npy")):
+        done = run("net.int8.nir", "--int8", "x.npy", "-o", out, cwd=tmp_path)
+        assert done.returncode == 2
+        assert f"{overwritten}: is the input itself" in done.stderr
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
 @pytest.mark.parametrize(

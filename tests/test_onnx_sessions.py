@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from programs import runs
 
 from convert.formats.onnx import Dtype, Form, assemble, export, states
+from convert.lowering.int8 import int8
 from simulators.backends import Recording
 from simulators.backends.numpy import NumpyBackend
 from spikestrip.operations import (
@@ -42,11 +43,11 @@ FORMS: tuple[Form, ...] = ("sequence", "step")
 SOME = settings(max_examples=40, deadline=None)
 
 
-def run(program: Program, x: np.ndarray, form: Form, dtype: Dtype, level: Any, int8: bool = False) -> Arrays:
+def run(program: Program, x: np.ndarray, form: Form, dtype: Dtype, level: Any, eight: bool = False) -> Arrays:
     """All outputs of a plain session, (L, B, ...), on x (B, L, ...)."""
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = level
-    model = assemble(export(program, form, dtype, int8=int8)).SerializeToString()
+    model = assemble(export(int8(program) if eight else program, form, dtype, int8=eight)).SerializeToString()
     session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
     names = [value.name for value in session.get_outputs()]
     state = {name: np.zeros((len(x), *shape), dtype) for name, shape in states(program).items()}
@@ -175,13 +176,13 @@ def test_no_level_changes_a_bit_of_a_foreign_graph(dtype: Dtype, seed: int) -> N
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @settings(max_examples=10, deadline=None)
-@given(drawn=runs(), int8=st.booleans())
-def test_no_level_changes_a_bit_of_a_network(dtype: Dtype, drawn: tuple[Program, np.ndarray], int8: bool) -> None:
-    unchanged(*drawn, "sequence", dtype, int8)
+@given(drawn=runs(), eight=st.booleans())
+def test_no_level_changes_a_bit_of_a_network(dtype: Dtype, drawn: tuple[Program, np.ndarray], eight: bool) -> None:
+    unchanged(*drawn, "sequence", dtype, eight)
 
 
-def unchanged(program: Program, x: np.ndarray, form: Form, dtype: Dtype, int8: bool = False) -> None:
-    plain, *optimised = (run(program, x, form, dtype, level, int8) for level in LEVELS)
+def unchanged(program: Program, x: np.ndarray, form: Form, dtype: Dtype, eight: bool = False) -> None:
+    plain, *optimised = (run(program, x, form, dtype, level, eight) for level in LEVELS)
     for results in optimised:
         for name, value in plain.items():
             np.testing.assert_array_equal(results[name], value, err_msg=name)

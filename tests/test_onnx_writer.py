@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from onnx.reference import ReferenceEvaluator
 from programs import exact_runs, gaussian, network, recurrent, runs
 
-from convert.formats.onnx import assemble, cost, export, file, load_model, quantised, write
-from convert.lowering.int8 import grid
+from convert.formats.onnx import assemble, export, file, load_model, write
+from convert.lowering.int8 import cost, grid, int8
 from simulators.backends import Recording
 from simulators.backends.numpy import NumpyBackend
 from spikestrip.errors import BadInput, Refused
@@ -235,19 +235,38 @@ def test_a_model_that_no_file_can_hold_is_refused(
 
 @QUICK
 @given(runs(), st.sampled_from(["float32", "float64"]), st.booleans())
-def test_int8_files_are_exactly_the_quantised_program(
+def test_int8_files_are_exactly_the_lowered_program(
     run: tuple[Program, np.ndarray], dtype: Any, functions: bool
 ) -> None:
     program, x = run
-    model = assemble(export(program, dtype=dtype, int8=True, functions=functions))
+    lowered = int8(program)
+    model = assemble(export(lowered, dtype=dtype, int8=True, functions=functions))
+    assert {prop.key: prop.value for prop in model.metadata_props}["program_sha256"] == lowered.sha256
     onnx.checker.check_model(model, full_check=True)
     kept = {each.name for each in model.graph.initializer if each.data_type == onnx.TensorProto.INT8}
     assert kept == {f"{layer.name}.weight" for layer in program.layers if layer.name.endswith("_mix")}
     feeds = {"x": x.swapaxes(0, 1).astype(dtype)} | zeros(model.graph, len(x), dtype)
     results = stock(model.SerializeToString())(feeds)
-    expected = oracle(quantised(program), x, dtype)
+    expected = oracle(lowered, x, dtype)
     for name, train in expected.spikes.items():
         np.testing.assert_array_equal(results[f"{name}.spikes"].swapaxes(0, 1), train, err_msg=name)
+
+
+def test_lowering_changes_no_other_layer_and_is_done_once() -> None:
+    program = network(np.random.default_rng(0), blocks=2)
+    lowered = int8(program)
+    changed = [
+        before.name
+        for before, after in zip(program.layers, lowered.layers, strict=True)
+        if any(not np.array_equal(a, after.operation.arrays()[n]) for n, a in before.operation.arrays().items())
+    ]
+    assert changed == ["n03_block0_mix", "n07_block1_mix"]
+    assert int8(lowered).sha256 == lowered.sha256 != program.sha256
+
+
+def test_int8_of_a_program_that_was_not_lowered_is_refused(program: Program) -> None:
+    with pytest.raises(BadInput, match=r"n03_block0_mix.*lower the program first"):
+        export(program, int8=True)
 
 
 def test_the_int8_grid() -> None:
@@ -267,8 +286,8 @@ def test_what_int8_costs_is_counted() -> None:
     rng = np.random.default_rng(0)
     program = network(rng, hidden=16, blocks=2)
     x = gaussian(rng, program, 4, 100)
-    ours, theirs = oracle(program, x), oracle(quantised(program), x)
-    counted = cost(program, quantised(program), x)
+    ours, theirs = oracle(program, x), oracle(int8(program), x)
+    counted = cost(program, int8(program), x)
     assert counted["n02_block0_spike"] == 0  # no spikes enter before it
     assert counted["n06_block1_spike"] > 0
     for name, share in counted.items():

@@ -6,8 +6,6 @@ import dataclasses
 
 import numpy as np
 
-from convert.formats.onnx.symbols import B, Namespace, Tape
-from convert.formats.onnx.tracing import Body, finish
 from spikestrip.execution import Stepper
 from spikestrip.operations import Affine
 from spikestrip.program import Layer, Program
@@ -31,28 +29,18 @@ def affine(program: Program, layer: Layer) -> Affine | None:
     return operation if isinstance(operation, Affine) and program.is_binary(layer) else None
 
 
-def quantised(program: Program) -> Program:
-    """``program`` with the weights of the layers that spikes reach moved to their grid."""
-    layers = []
-    for layer in program.layers:
-        operation = affine(program, layer)
-        if operation is not None:
-            integers, step = grid(operation.weight)
-            weight = (integers * step[:, None]).astype(np.float32)
-            layer = dataclasses.replace(layer, operation=dataclasses.replace(operation, weight=weight))
-        layers.append(layer)
-    return dataclasses.replace(program, layers=tuple(layers))
+def int8(program: Program) -> Program:
+    """``program`` with the weights of the layers that spikes reach moved to their grid: what 8 bits really compute."""
+    return dataclasses.replace(program, layers=tuple(_lowered(program, layer) for layer in program.layers))
 
 
-def body(operation: Affine, dtype: str) -> Body:
-    """y = step * (integers . spikes) + bias, for a weight that lies on its grid. (in, out) int8; (out,); (out,)."""
+def _lowered(program: Program, layer: Layer) -> Layer:
+    operation = affine(program, layer)
+    if operation is None:
+        return layer
     integers, step = grid(operation.weight)
-    tape = Tape(dtype)
-    spikes = Namespace.astype(tape.value("x", (B, integers.shape[1]), dtype), "uint8")
-    weight = tape.parameter("weight", integers.T, dtype="int8")
-    total = Namespace.astype(tape.emit("MatMulInteger", [spikes, weight], (B, len(integers)), "int32"), dtype)
-    y = total * tape.parameter("step", step)
-    return finish(tape, {"y": y if operation.bias is None else y + tape.parameter("bias", operation.bias)})
+    weight = (integers * step[:, None]).astype(np.float32)
+    return dataclasses.replace(layer, operation=dataclasses.replace(operation, weight=weight))
 
 
 def cost(program: Program, other: Program, x: np.ndarray) -> dict[str, float]:

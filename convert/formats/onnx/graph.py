@@ -12,10 +12,10 @@ import numpy as np
 import onnx
 from onnx import helper
 
+from convert.formats.onnx.integers import integer_body
 from convert.formats.onnx.symbols import Untraceable
 from convert.formats.onnx.tracing import Body, trace
-from convert.lowering.int8 import affine, quantised
-from convert.lowering.int8 import body as int8_body
+from convert.lowering.int8 import affine
 from spikestrip import __version__
 from spikestrip.errors import BadInput, Refused
 from spikestrip.program import INPUT, Layer, Program
@@ -48,14 +48,13 @@ def export(
     """``program`` as a model whose weights are still apart. ``source``: hash of the file that it came from.
 
     functions: an operation is a function of the model, else its nodes stand in the graph.
-    int8: write ``quantised(program)``, its weights on a grid as integers.
-    Raises Refused naming the first layer that ONNX can't hold.
+    int8: ``program`` was lowered by ``convert.lowering.int8``: write the weights that spikes reach as integers.
+    Raises Refused naming the first layer that ONNX can't hold, BadInput for int8 of a program that wasn't lowered.
     """
     if form not in ("sequence", "step"):
         raise BadInput("form", f"is {form!r}, not sequence or step")
     if dtype not in ("float32", "float64"):
         raise BadInput("dtype", f"is {dtype!r}, not float32 or float64")
-    program = quantised(program) if int8 else program
     step = _Step(program, dtype, functions, int8, suffix=".t" if form == "sequence" else "")
     graph = step.graph() if form == "step" else _scan(step)
     model = onnx.ModelProto(ir_version=IR_VERSION, producer_name="spikestrip", producer_version=__version__)
@@ -113,7 +112,7 @@ class _Step:
             body = trace(layer.operation, program.entering_shape(layer), dtype)
             operation = affine(program, layer) if int8 else None
             if operation is not None:
-                body = int8_body(operation, dtype)
+                body = integer_body(layer.name, operation, dtype)
             self._add(layer, body, self._gather(layer))
         self._finish()
 
