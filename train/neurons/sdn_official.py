@@ -26,6 +26,7 @@ import torch
 from torch import Tensor, nn
 
 from train.neurons.sdn_network import SDN, Folded
+from train.stored import is_zip
 
 LIMIT = 1 << 24  # bytes; the network has 193 parameters
 STORAGES = {"FloatStorage": torch.float32, "DoubleStorage": torch.float64, "LongStorage": torch.int64}
@@ -61,7 +62,7 @@ def fold(weights: dict[str, Tensor]) -> Folded:
 
 def is_archive(path: Path) -> bool:
     """Whether ``path`` is a TorchScript archive."""
-    if not zipfile.is_zipfile(path):
+    if not is_zip(path):
         return False
     with zipfile.ZipFile(path) as archive:
         return any(name.endswith("/constants.pkl") for name in archive.namelist())
