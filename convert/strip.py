@@ -117,7 +117,8 @@ def _strip_probabilistic(chain: _Chain, name: str, block: ProbabilisticBlock) ->
     chain.add(f"{name}_mix", _affine(block.mixer.linear))
     activation: Operation = {nn.GELU: GELU(), nn.ReLU: Clamp(0.0), nn.GLU: GLU()}[type(block.mixer.activation)]
     mixed = chain.add(f"{name}_{activation.kind}", activation)
-    chain.add(f"{name}_join", Join(), entering, mixed)
+    if block.config.residual:
+        chain.add(f"{name}_join", Join(), entering, mixed)
     _add_norm(chain, f"{name}_norm", block.fuse.norm)
 
 
