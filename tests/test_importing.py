@@ -169,6 +169,19 @@ def test_weights_that_are_missing_unknown_misshapen_or_nan(tmp_path):
     refused(saved(tmp_path, low_rank, SAMPLED), "low-rank")
 
 
+def test_their_weights_are_the_same_numbers_or_refused(tmp_path):
+    theirs = spikingssm()
+    whole, path = theirs.state_dict(), saved(tmp_path, theirs, SPIKING)
+    name = "decoder.0.output_transform.weight"
+    for wrong, word in ((whole[name].double() / 3, "float64, which float32 rounds"), (whole[name] + 1j, "complex64")):
+        torch.save(whole | {name: wrong}, path)
+        refused(path, name, word)
+    scattered = {key: value.double().mT.contiguous().mT for key, value in whole.items() if value.ndim > 1}
+    torch.save(whole | scattered, path)
+    with pytest.warns(UserWarning, match="kept as float32, the same numbers"):
+        check_equal(theirs, path, signal(), 1e-10)
+
+
 def surrogate(kind: str = "trained") -> nn.Module:
     torch.manual_seed(3)
     return official.ShippedSDN() if kind == "shipped" else official.SDN(kind == "fused").eval()
@@ -231,6 +244,7 @@ def test_official_surrogates_are_graded_when_they_are_read(tmp_path):
     assert graded["N(0,1)"]["wrong_steps"] == pytest.approx(float((guess != truth).float().mean()), rel=0.05)
 
 
+@pytest.mark.filterwarnings("ignore:.*torch.jit")
 def test_surrogates_that_are_incomplete_or_run_code_are_refused(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     path, whole = tmp_path / "sdn.pt", surrogate().state_dict()
@@ -251,6 +265,12 @@ def test_surrogates_that_are_incomplete_or_run_code_are_refused(tmp_path, monkey
     check(shipped | {"conv2.weight": torch.zeros(8, 1, 1)}, "shape", tau=0.125)
     check(whole | {"feature_layers.1.0.weight": torch.zeros(8, 8, 1)}, "feature_layers.1", tau=0.125)
     check(whole | {"decoder.bias": torch.full((1,), np.nan)}, "NaN", tau=0.125)
+    torch.jit.save(torch.jit.script(surrogate("shipped")), str(path))
+    flipped = bytearray(path.read_bytes())
+    flipped[flipped.index(shipped["conv2.weight"].numpy().tobytes())] ^= 1
+    path.write_bytes(flipped)
+    with pytest.raises(BadInput, match="is damaged"):
+        sdn.load(path, tau=0.125)
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("evil/constants.pkl", b"")
         archive.writestr("evil/data.pkl", pickle.dumps(Trap()))

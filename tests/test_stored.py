@@ -159,6 +159,13 @@ def test_a_surrogate_is_held_to_the_same(tmp_path):
             sdn.load(tmp_path / "sdn.pt")
 
 
+def test_a_surrogate_first_loaded_by_an_evaluation_can_be_trained_with():
+    sdn.shipped.cache_clear()
+    with torch.inference_mode():
+        loaded = sdn.shipped("hard", 0.125)
+    assert not any(value.is_inference() for value in loaded.network.state_dict().values())
+
+
 def test_stripping_a_float64_network_keeps_its_numbers():
     network = trained(0).double()
     narrow = strip(network)

@@ -184,6 +184,7 @@ def official(weights: dict[str, Tensor], tau: float | None) -> Surrogate:
 
 
 @cache
+@torch.inference_mode(mode=False)  # what an evaluation loaded first may be trained with later
 def shipped(reset: str, tau: float) -> Surrogate:
     """The weights in this package for a reset and a decay. Raises Refused where there are none."""
     folder = files("train.neurons") / "weights"
