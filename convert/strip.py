@@ -5,8 +5,10 @@ from __future__ import annotations
 import dataclasses
 
 import numpy as np
+import torch
 from torch import Tensor, nn
 
+from spikestrip.errors import Refused
 from spikestrip.operations import (
     GELU,
     GLU,
@@ -31,10 +33,15 @@ from train.pspikessm import ProbabilisticBlock
 def strip(network: Network, *, share: bool = False) -> Program:
     """The program of ``network`` in evaluation mode.
 
-    Weights stay float32; what is derived from them (Abar, Bbar, C, thresholds, and weights into which a BatchNorm is
-    folded) is computed in float64 and kept so. The method that computed the spikes in parallel leaves no trace.
+    Weights stay float32 (float64 where that would round them); what is derived from them (Abar, Bbar, C, thresholds,
+    and weights into which a BatchNorm is folded) is computed in float64 and kept so. The method that computed the
+    spikes in parallel leaves no trace.
     ``share``: the program keeps the network's own memory, for a network that nobody changes afterwards.
+    Raises Refused for complex weights.
     """
+    for weight, value in network.state_dict().items():
+        if value.is_complex():
+            raise Refused(weight, "is complex, and a weight is real: its imaginary part would be lost")
     config = network.config
     chain = _Chain(config.layers * (8 if config.ssm_activation == "gelu" else 7) + 3)
     chain.add("encoder", _affine(network.encoder))
@@ -110,7 +117,8 @@ def _strip_probabilistic(chain: _Chain, name: str, block: ProbabilisticBlock) ->
     chain.add(f"{name}_mix", _affine(block.mixer.linear))
     activation: Operation = {nn.GELU: GELU(), nn.ReLU: Clamp(0.0), nn.GLU: GLU()}[type(block.mixer.activation)]
     mixed = chain.add(f"{name}_{activation.kind}", activation)
-    chain.add(f"{name}_join", Join(), entering, mixed)
+    if block.config.residual:
+        chain.add(f"{name}_join", Join(), entering, mixed)
     _add_norm(chain, f"{name}_norm", block.fuse.norm)
 
 
@@ -128,7 +136,7 @@ def _affine(linear: nn.Linear) -> Affine:
 
 def _ssm(block: Block | ProbabilisticBlock) -> S4D:
     discrete = block.ssm.discretise()
-    return S4D(**{**discrete._asdict(), "d": discrete.d.astype(np.float32)})
+    return S4D(**{**discrete._asdict(), "d": _narrow(discrete.d)})
 
 
 def _sampler(module: SpikeSampler, seed: int) -> Bernoulli:
@@ -158,7 +166,13 @@ def _folded(norm: nn.BatchNorm1d) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _float32(tensor: Tensor) -> np.ndarray:
-    return tensor.detach().cpu().float().numpy()
+    """In float32, or in float64 where that would round."""
+    return _narrow(tensor.detach().cpu().numpy() if tensor.dtype == torch.float32 else _float64(tensor))
+
+
+def _narrow(values: np.ndarray) -> np.ndarray:
+    narrow = values.astype(np.float32, copy=False)
+    return narrow if np.array_equal(narrow, values) else values
 
 
 def _float64(tensor: Tensor) -> np.ndarray:

@@ -40,12 +40,12 @@ def spikingssm(norm="layer", prenorm=False, vth="own", tokens=False, diagonal=No
     return official.Classifier(encoder, official.SpikingSSM(layers, norm, prenorm, WIDTH), WIDTH).eval()
 
 
-def pspikessm(norm="batch", prenorm=False, gelu=True, disc="zoh", dt_transform="exp"):
+def pspikessm(norm="batch", prenorm=False, gelu=True, disc="zoh", dt_transform="exp", residual=True):
     torch.manual_seed(2)
     layers = []
     for index in range(2):
         kernel = official.SSMKernelDiag(WIDTH, MODES, 2, disc, dt_transform)
-        layers.append(official.Sampled(WIDTH, kernel, norm, prenorm, gelu, index))
+        layers.append(official.Sampled(WIDTH, kernel, norm, prenorm, gelu, index, residual))
     return official.Classifier(nn.Linear(2, WIDTH), official.PSpikeSSM(layers, norm, prenorm, WIDTH), WIDTH).eval()
 
 
@@ -89,13 +89,15 @@ def test_spikingssm_gives_the_spikes_of_its_own_equations(tmp_path, options):
 
 
 @pytest.mark.parametrize(("options", "tolerance"), [
-    ({}, 1e-10), ({"norm": "layer", "gelu": False}, 1e-10), ({"prenorm": True}, 1e-5), ({"disc": "bilinear"}, 1e-10),
+    ({}, 1e-10), ({"residual": False}, 1e-10), ({"residual": False, "prenorm": True}, 1e-5),
+    ({"norm": "layer", "gelu": False}, 1e-10), ({"prenorm": True}, 1e-5), ({"disc": "bilinear"}, 1e-10),
 ], ids=str)  # fmt: skip
 @pytest.mark.filterwarnings("ignore:.*derived weights")
 def test_pspikessm_gives_the_spikes_of_its_own_equations(tmp_path, options, tolerance):
     theirs = pspikessm(**options)
     facts = SAMPLED | {"prenorm": options.get("prenorm", False)}
     facts["activation"] = "gelu" if options.get("gelu", True) else None
+    facts["residual"] = "R" if options.get("residual", True) else None
     facts["kernel"] = KERNEL | {"disc": options.get("disc", "zoh")}
     check_equal(theirs, saved(tmp_path, theirs, facts), signal(), tolerance)
 
@@ -141,7 +143,7 @@ def test_nothing_is_guessed(tmp_path):
         kernel = {other: value for other, value in KERNEL.items() if other != name}
         refused(saved(tmp_path, pspikessm(), SAMPLED | {"kernel": kernel}), name)
         refused(saved(tmp_path, pspikessm(), SAMPLED | {"kernel": KERNEL | {name: "other"}}), name)
-    refused(saved(tmp_path, pspikessm(), SAMPLED | {"residual": None}), "residual")
+    refused(saved(tmp_path, pspikessm(), SAMPLED | {"residual": "D"}), "residual", "null")
     refused(saved(tmp_path, pspikessm("layer", prenorm=True), SAMPLED | {"prenorm": True}), "LayerNorm")
     (tmp_path / "official.json").write_text("[]")
     refused(path, "official.json")
@@ -167,16 +169,29 @@ def test_weights_that_are_missing_unknown_misshapen_or_nan(tmp_path):
     refused(saved(tmp_path, low_rank, SAMPLED), "low-rank")
 
 
-def surrogate(fused: bool = False) -> official.SDN:
+def test_their_weights_are_the_same_numbers_or_refused(tmp_path):
+    theirs = spikingssm()
+    whole, path = theirs.state_dict(), saved(tmp_path, theirs, SPIKING)
+    name = "decoder.0.output_transform.weight"
+    for wrong, word in ((whole[name].double() / 3, "float64, which float32 rounds"), (whole[name] + 1j, "complex64")):
+        torch.save(whole | {name: wrong}, path)
+        refused(path, name, word)
+    scattered = {key: value.double().mT.contiguous().mT for key, value in whole.items() if value.ndim > 1}
+    torch.save(whole | scattered, path)
+    with pytest.warns(UserWarning, match="kept as float32, the same numbers"):
+        check_equal(theirs, path, signal(), 1e-10)
+
+
+def surrogate(kind: str = "trained") -> nn.Module:
     torch.manual_seed(3)
-    return official.SDN(fused).eval()
+    return official.ShippedSDN() if kind == "shipped" else official.SDN(kind == "fused").eval()
 
 
 @pytest.mark.filterwarnings("ignore:.*torch.jit")
-@pytest.mark.parametrize("fused", [False, True])
+@pytest.mark.parametrize("kind", ["shipped", "trained", "fused"])
 @pytest.mark.parametrize("form", ["state", "scripted", "traced"])
-def test_official_surrogates_predict_what_they_predicted(tmp_path, fused, form):
-    theirs, path = surrogate(fused), tmp_path / "sdn.pkl"
+def test_official_surrogates_predict_what_they_predicted(tmp_path, kind, form):
+    theirs, path = surrogate(kind), tmp_path / "sdn.pkl"
     if form == "state":
         torch.save(theirs.state_dict(), path)
     else:
@@ -189,6 +204,36 @@ def test_official_surrogates_predict_what_they_predicted(tmp_path, fused, form):
     assert (ours.tau, ours.reset) == (0.125, "hard")
 
 
+def test_the_shipped_surrogate_has_the_names_and_shapes_of_the_archive():
+    shapes = {name: tuple(value.shape) for name, value in surrogate("shipped").state_dict().items()}
+    assert shapes == {
+        "conv1.weight": (8, 1, 8), "conv1.bias": (8,), "conv2.weight": (8, 8, 1), "conv2.bias": (8,),
+        "conv3.weight": (1, 8, 1), "conv3.bias": (1,),
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", ["shipped", "trained", "fused"])
+@pytest.mark.parametrize("options", [{}, {"prenorm": True, "tokens": True}, {"diagonal": ("zoh", "exp")}], ids=str)
+@pytest.mark.filterwarnings("ignore:SDN")
+def test_a_network_with_the_default_neuron_guesses_the_same_spikes(tmp_path, kind, options):
+    theirs = spikingssm(**options)
+    for layer in theirs.model.s4_layers:
+        layer.neuron = nn.Module()
+        layer.neuron.model = surrogate(kind)
+    facts = SPIKING | {"prenorm": options.get("prenorm", False), "tau": 0.125}
+    path = saved(tmp_path, theirs, facts | ({"kernel": KERNEL} if "diagonal" in options else {}))
+    network = load(path).network
+    assert network.config.parallel == "sdn"
+    x = torch.randint(5, (3, 200, 1)) if options.get("tokens") else signal().repeat(1, 5, 1)
+    ours = reference(network, x.numpy(), "parallel", "float64", "cpu")
+    with torch.no_grad():
+        logits, trains = theirs.double()(x[..., 0] if x.dtype == torch.int64 else x)
+    for expected, spikes in zip(trains, ours.spikes.values(), strict=True):
+        assert 0.02 < float(expected.mean()) < 0.98
+        np.testing.assert_array_equal(spikes, expected.mT.numpy())
+    np.testing.assert_allclose(ours.output, logits.numpy(), rtol=1e-10, atol=1e-10)
+
+
 def test_official_surrogates_are_graded_when_they_are_read(tmp_path):
     path = tmp_path / "sdn.pt"
     torch.save(surrogate().state_dict(), path)
@@ -199,6 +244,7 @@ def test_official_surrogates_are_graded_when_they_are_read(tmp_path):
     assert graded["N(0,1)"]["wrong_steps"] == pytest.approx(float((guess != truth).float().mean()), rel=0.05)
 
 
+@pytest.mark.filterwarnings("ignore:.*torch.jit")
 def test_surrogates_that_are_incomplete_or_run_code_are_refused(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     path, whole = tmp_path / "sdn.pt", surrogate().state_dict()
@@ -212,8 +258,19 @@ def test_surrogates_that_are_incomplete_or_run_code_are_refused(tmp_path, monkey
     check(whole, "tau")
     for name in whole:
         check({other: value for other, value in whole.items() if other != name}, tau=0.125)
+    shipped = surrogate("shipped").state_dict()
+    for name in shipped:
+        check({other: value for other, value in shipped.items() if other != name}, tau=0.125)
+    check(shipped | {"conv4.weight": torch.zeros(1)}, "conv4.weight", tau=0.125)
+    check(shipped | {"conv2.weight": torch.zeros(8, 1, 1)}, "shape", tau=0.125)
     check(whole | {"feature_layers.1.0.weight": torch.zeros(8, 8, 1)}, "feature_layers.1", tau=0.125)
     check(whole | {"decoder.bias": torch.full((1,), np.nan)}, "NaN", tau=0.125)
+    torch.jit.save(torch.jit.script(surrogate("shipped")), str(path))
+    flipped = bytearray(path.read_bytes())
+    flipped[flipped.index(shipped["conv2.weight"].numpy().tobytes())] ^= 1
+    path.write_bytes(flipped)
+    with pytest.raises(BadInput, match="is damaged"):
+        sdn.load(path, tau=0.125)
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("evil/constants.pkl", b"")
         archive.writestr("evil/data.pkl", pickle.dumps(Trap()))

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
 import pickle
-import zipfile
 from pathlib import Path
 from typing import Any
 
-import safetensors.torch
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 
 from spikestrip.errors import BadInput, Refused
 from spikestrip.files import atomic, existing
@@ -20,6 +17,7 @@ from train import importing
 from train.config import Config
 from train.networks import Network
 from train.neurons.sdn import UNREADABLE, Surrogate, reason
+from train.stored import exact, is_zip, load_zip, read_safetensors, save_safetensors
 
 FORMAT = "spikestrip"
 VERSION = 1
@@ -50,8 +48,7 @@ def save(path: str | os.PathLike[str], checkpoint: Checkpoint) -> None:
         weights |= {SURROGATE + name: tensor for name, tensor in checkpoint.network.sdn.content["state_dict"].items()}
     with atomic(path) as temporary:
         if Path(path).suffix == ".safetensors":
-            contiguous = {name: tensor.contiguous() for name, tensor in weights.items()}
-            safetensors.torch.save_file(contiguous, temporary, {"spikestrip": json.dumps(header)})
+            save_safetensors(temporary, header, weights)
         else:
             torch.save(header | {"state_dict": weights}, temporary)
 
@@ -60,7 +57,7 @@ def load(path: str | os.PathLike[str]) -> Checkpoint:
     """Read a checkpoint, ours or one of a paper's own code (train.importing), in evaluation mode on the CPU.
 
     Raises BadInput for what is truncated, foreign, of another version, would run code, can't be deployed
-    (bidirectional kernels), or holds NaN.
+    (bidirectional kernels), is damaged, or holds NaN or weights that ours can't hold exactly.
     """
     source = existing(path)
     header = _read_safetensors(source) if source.suffix == ".safetensors" else _read_torch(source)
@@ -92,10 +89,12 @@ def files(path: Path) -> tuple[Path, ...]:
 
 
 def _read_torch(source: Path) -> dict[str, Any]:
-    if not zipfile.is_zipfile(source):
+    if not is_zip(source):
         raise BadInput(source, "is not a torch checkpoint (no zip archive, or cut short)")
     try:
-        header = torch.load(source, map_location="cpu", weights_only=True)
+        header = load_zip(source)
+    except BadInput:
+        raise
     except pickle.UnpicklingError as error:
         remedy = "of a Lightning checkpoint, save the state_dict alone"
         raise BadInput(source, f"holds a pickle that would run code; refused ({remedy})") from error
@@ -108,12 +107,9 @@ def _read_torch(source: Path) -> dict[str, Any]:
 
 def _read_safetensors(source: Path) -> dict[str, Any]:
     try:
-        with safe_open(source, "pt") as file:
-            header = json.loads((file.metadata() or {}).get("spikestrip", "{}"))
-            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
+        return read_safetensors(source)
     except (SafetensorError, OSError, ValueError) as error:
         raise BadInput(source, f"can't be read as safetensors: {str(error).splitlines()[0]}") from error
-    return header | {"state_dict": weights} if isinstance(header, dict) else {}
 
 
 def _foreign(header: dict[str, Any]) -> str:
@@ -134,14 +130,14 @@ def _fill(source: Path, network: Network, weights: dict[str, Any]) -> None:
             raise BadInput(source, f"has weights {name} that its config doesn't explain")
         if not isinstance(value, torch.Tensor) or value.shape != expected[name].shape:
             raise BadInput(source, f"{name} has shape {_shape(value)}, its config says {tuple(expected[name].shape)}")
-        if value.is_floating_point() and not bool(torch.isfinite(value).all()):
-            raise BadInput(source, f"{name} holds NaN or infinity")
-    network.load_state_dict({name: value.to(expected[name].dtype) for name, value in weights.items()}, assign=True)
+    dtypes = {name: value.dtype for name, value in expected.items()}
+    network.load_state_dict(exact(source, weights, dtypes), assign=True)
 
 
 def _fill_surrogate(source: Path, network: Network, header: Any, weights: dict[str, Any]) -> None:
-    state = {name.removeprefix(SURROGATE): value for name, value in weights.items()}
     try:
+        weights = exact(source, weights)
+        state = {name.removeprefix(SURROGATE): value for name, value in weights.items()}
         network.set_surrogate(Surrogate.parse({**header, "state_dict": state}))
     except Refused as error:
         raise BadInput(source, str(error)) from error

@@ -36,6 +36,7 @@ class Config:
     learn_threshold: false keeps every threshold at 1.
     ssm_activation: between the SSM and the sampler of pspikessm: in our reading none in the paper, GELU in its public
         fork.
+    residual: false, in pspikessm alone, has the mixed spikes without the stream that entered the block.
     parallel: how the spikes are computed in parallel, a name in train.neurons.methods.METHODS; pspikessm draws all
         steps at once, so it takes none that approximates or iterates.
     pmbc_iterations: the paper's fixed number of iterations M, which misses spikes; 0 goes on until the bounds meet.
@@ -69,6 +70,7 @@ class Config:
     tie_dropout: bool = False
     drop_spikes: bool = False
     ssm_activation: SSMActivation = "none"
+    residual: bool = True
 
     def __post_init__(self) -> None:
         if self.bidirectional:
@@ -92,6 +94,8 @@ class Config:
             raise BadInput("config", "pspikessm has no thresholds and drops no spikes: learn_threshold, drop_spikes")
         if self.model != "pspikessm" and self.ssm_activation != "none":
             raise BadInput("config", f"{self.model} has no ssm_activation: its neuron follows the SSM")
+        if self.model != "pspikessm" and not self.residual:
+            raise BadInput("config", f"{self.model} always has its residual: only pspikessm can be without")
         if not 0 <= self.seed < 1 << 63:
             raise BadInput("config", f"seed is {self.seed}, not in 0 .. 2^63 - 1")
         for name in ("d_input", "d_output", "d_model", "d_state", "layers"):

@@ -23,6 +23,7 @@ from spikestrip.errors import BadInput
 from spikestrip.files import atomic
 from train.loop import Progress
 from train.ranks import ALONE, Ranks
+from train.stored import load_zip
 
 READ = ("experiment.toml", "last.pt")
 """What a run that resumes reads of its folder."""
@@ -60,7 +61,9 @@ class RunFolder:
         if not path.is_file():
             return None
         try:
-            state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+            state: dict[str, Any] = load_zip(path)
+        except BadInput:
+            raise
         except Exception as error:  # torch raises whatever its unpickler met
             raise BadInput(path, f"can't be resumed from: {str(error).splitlines()[0]}") from error
         return state

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from train.config import Config
 from train.neurons.bernoulli import FuseClamp, SpikeMixer, SpikeSampler
-from train.norms import make_dropout
+from train.norms import make_dropout, normalise
 from train.ssm import S4D
 
 
@@ -16,6 +16,7 @@ class ProbabilisticBlock(nn.Module):
     With ``ssm_activation`` "gelu", as in the public fork, s' = SpikeSampler(GELU(z)).
 
     Streams are (B, H, L).
+    Without ``residual``, as in an experiment of the fork, x' = norm(m).
     ``index``: the block's place in the network; its samplers draw under the numbers 2*index and 2*index + 1.
     ``mix`` "linear" is the paper's mixer, GELU(W s' + b); "glu" gates in place of the GELU.
     """
@@ -39,4 +40,5 @@ class ProbabilisticBlock(nn.Module):
         """
         sampled = self.sample(x, self.config.seed, first_sample)
         fired = self.fire(self.activation(self.ssm(sampled)), self.config.seed, first_sample)
-        return self.fuse(x, self.dropout(self.mixer(fired))), [sampled, fired]
+        mixed = self.dropout(self.mixer(fired))
+        return (self.fuse(x, mixed) if self.config.residual else normalise(self.fuse.norm, mixed)), [sampled, fired]

@@ -15,6 +15,7 @@ from train.importing import pspikessm, spikingssm
 from train.importing.facts import SIDECAR
 from train.importing.weights import Weights
 from train.neurons import sdn
+from train.stored import exact
 
 # the weight by which a paper's code is known, alone or under "model."
 PAPERS = {"s4_layers.0.kernel.C": spikingssm.translate, "layers.0.inp_a": pspikessm.translate}
@@ -39,10 +40,12 @@ def load(source: Path, content: dict[str, Any]) -> dict[str, Any] | None:
     known = next((known for known in PAPERS if known in state or f"model.{known}" in state), None)
     if known is None:
         return None
-    weights = Weights(source, state)
+    weights = Weights(source, exact(source, state))
     translated = PAPERS[known](weights, read_json(source.with_name(SIDECAR)))
     weights.check_all_taken()
-    rounded = {name: value.float() for name, value in translated.weights.items()}
+    rounded = {
+        name: value.float() if value.is_floating_point() else value for name, value in translated.weights.items()
+    }
     error = max(_relative_error(value, rounded[name]) for name, value in translated.weights.items())
     if error:
         warnings.warn(

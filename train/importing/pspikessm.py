@@ -14,7 +14,7 @@ from train.importing.weights import Translated, Weights
 
 NEEDED: dict[str, Allowed] = {
     "prenorm": (True, False),
-    "residual": ("R",),
+    "residual": ("R", None),
     "activation": ("gelu", None),
     "readout": ("mean", "sequence"),
     "kernel": "an object",
@@ -23,8 +23,8 @@ EPS = 1e-5  # of torch's BatchNorm1d
 
 
 def translate(weights: Weights, facts: dict[str, Any]) -> Translated:
-    """p = [norm](inp_a x + inp_b), sample;  z = activation(S4(s));  p' = out_a z + out_b, sample;  GELU(W s' + b) + x;
-    [norm].
+    """p = [norm](inp_a x + inp_b), sample;  z = activation(S4(s));  p' = out_a z + out_b, sample;  GELU(W s' + b) + x,
+    with residual null without that x;  [norm].
 
     A BatchNorm before the sampler is folded into its a and b, the one after the last block into the head, both with
     their running statistics and eps. What the fork holds and never uses is left out: output_linear, inp2_a, inp2_b.
@@ -68,7 +68,7 @@ def translate(weights: Weights, facts: dict[str, Any]) -> Translated:
         "model": "pspikessm", "reset": "none", "d_input": embed.shape[1], "d_output": len(bias), "d_model": width,
         "d_state": state["blocks.0.ssm.C"].shape[1], "layers": layers, "tokens": tokens,
         "norm": "none" if prenorm else kinds.pop(), "readout": facts["readout"], "ssm_rule": facts["kernel"]["disc"],
-        "ssm_activation": facts["activation"] or "none",
+        "ssm_activation": facts["activation"] or "none", "residual": facts["residual"] is not None,
     }  # fmt: skip
     return Translated(config, state)
 

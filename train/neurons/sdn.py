@@ -11,7 +11,6 @@ carries its grade, measured against the iterative neuron, and a run warns with t
 from __future__ import annotations
 
 import copy
-import json
 import os
 import warnings
 from dataclasses import dataclass
@@ -22,8 +21,7 @@ from pickle import UnpicklingError
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors import SafetensorError
 from torch import Tensor
 
 from spikestrip.errors import BadInput, Refused
@@ -33,6 +31,7 @@ from train.neurons.bptt import Spike
 from train.neurons.neuron import Neuron, check
 from train.neurons.sdn_grade import MOMENTS, grade, inputs, moments
 from train.neurons.sdn_network import SDN, Folded
+from train.stored import check_zip, exact, load_zip, read_safetensors, save_safetensors
 
 __all__ = ["SDN", "Folded", "Surrogate", "SurrogateWarning", "load", "official", "run", "shipped"]
 
@@ -133,7 +132,7 @@ class Surrogate:
         """A torch zip (loads with weights_only=True), or safetensors with a JSON header if the name ends so."""
         content = self.content
         if path.suffix == ".safetensors":
-            save_file(content["state_dict"], path, {"spikestrip": json.dumps(self.header)})
+            save_safetensors(path, self.header, content["state_dict"])
         else:
             torch.save(content, path)
 
@@ -148,9 +147,10 @@ def load(path: str | os.PathLike[str], tau: float | None = None) -> Surrogate:
     file = existing(path)
     try:
         content = _read(file)
+        weights = exact(file, content.get("state_dict", content))
         if "format" in content:
-            return Surrogate.parse(content)
-        return official(content.get("state_dict", content), tau)
+            return Surrogate.parse(content | {"state_dict": weights})
+        return official(weights, tau)
     except UNREADABLE as error:
         raise BadInput(file, f"isn't a surrogate ({reason(error)})") from error
 
@@ -162,12 +162,11 @@ def reason(error: Exception) -> str:
 
 def _read(file: Path) -> dict[str, Any]:
     if file.suffix == ".safetensors":
-        with safe_open(file, "pt") as tensors:
-            header = json.loads((tensors.metadata() or {}).get("spikestrip", "{}"))
-            return header | {"state_dict": {name: tensors.get_tensor(name) for name in tensors.keys()}}  # noqa: SIM118
+        return read_safetensors(file)
     if sdn_official.is_archive(file):
+        check_zip(file)
         return {"state_dict": sdn_official.read_archive(file)}
-    content = torch.load(file, map_location="cpu", weights_only=True)
+    content = load_zip(file)
     if not isinstance(content, dict):
         raise TypeError(f"it holds a {type(content).__name__}")
     return content
@@ -185,6 +184,7 @@ def official(weights: dict[str, Tensor], tau: float | None) -> Surrogate:
 
 
 @cache
+@torch.inference_mode(mode=False)  # what an evaluation loaded first may be trained with later
 def shipped(reset: str, tau: float) -> Surrogate:
     """The weights in this package for a reset and a decay. Raises Refused where there are none."""
     folder = files("train.neurons") / "weights"

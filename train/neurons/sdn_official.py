@@ -1,6 +1,16 @@
 """The weights of the SDN repository (Shen et al.), as its training saves and as a TorchScript archive holds them.
 
-| there (``SDN``, ``FusedSDN`` of its model.py, one layer) | shape | ours (sdn_network.SDN) |
+The archive that it ships, and every network of its code with the default neuron, has 153 numbers:
+
+| there | shape | ours (sdn_network.SDN) |
+|---|---|---|
+| conv1.* | (8, 1, 8), (8,) | spatial, with norm and encoder |
+| conv2.* | (8, 8, 1), (8,) | feature, with its norm |
+| conv3.* | (1, 8, 1), (1,) | decoder |
+
+What its model.py trains:
+
+| there (``SDN``, ``FusedSDN``, one layer) | shape | ours |
 |---|---|---|
 | encoder.weight, not in FusedSDN's forward | (8, 1, 1) | encoder |
 | spatial_layers.0.0.*, FusedSDN: spatial_layers.0.* | (8, 1, 8), (8,) | spatial (FusedSDN: with norm and encoder) |
@@ -9,8 +19,7 @@
 | feature_layers.0.1.* | (8,) each | feature_norm |
 | decoder.* | (1, 8, 1), (1,) | decoder |
 
-Both pad 8 zeros on the left and drop the last column, as ours do. The archive that the repository ships is binary and
-was not seen: that its attributes have these names is our reading.
+All pad 8 zeros on the left and drop the last columns, as ours do: q = conv3(relu(conv2(h) + h)), h = relu(conv1(x)).
 """
 
 from __future__ import annotations
@@ -26,13 +35,20 @@ import torch
 from torch import Tensor, nn
 
 from train.neurons.sdn_network import SDN, Folded
+from train.stored import is_zip
 
+FUSED = {"conv1": "spatial_layers.0", "conv2": "feature_layers.0", "conv3": "decoder"}
 LIMIT = 1 << 24  # bytes; the network has 193 parameters
 STORAGES = {"FloatStorage": torch.float32, "DoubleStorage": torch.float64, "LongStorage": torch.int64}
 
 
 def fold(weights: dict[str, Tensor]) -> Folded:
-    """The official network as ours. Raises ValueError naming what is missing, misshapen or unknown."""
+    """The official network as ours, folded in float64 and kept in float32.
+
+    Raises ValueError naming what is missing, misshapen or unknown.
+    """
+    if "conv1.weight" in weights:
+        weights = {_renamed(name): value for name, value in weights.items()}
     fused = "spatial_layers.0.weight" in weights
     parts = {"encoder": "encoder", "decoder": "decoder"}
     for part in ("spatial", "feature"):
@@ -56,12 +72,17 @@ def fold(weights: dict[str, Tensor]) -> Folded:
         if name not in given or given[name].shape != state[name].shape:
             raise ValueError(f"lacks {name} of shape {tuple(state[name].shape)}")
     network.load_state_dict(given)
-    return network.eval().fold()
+    return network.double().eval().fold().float()
+
+
+def _renamed(name: str) -> str:
+    part, _, kind = name.rpartition(".")
+    return f"{FUSED.get(part, part)}.{kind}"
 
 
 def is_archive(path: Path) -> bool:
     """Whether ``path`` is a TorchScript archive."""
-    if not zipfile.is_zipfile(path):
+    if not is_zip(path):
         return False
     with zipfile.ZipFile(path) as archive:
         return any(name.endswith("/constants.pkl") for name in archive.namelist())
