@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from convert.strip import strip
@@ -65,7 +65,7 @@ def test_parallel_and_iterative_spikes_are_equal_in_float64(overrides, seed, ste
     x = inputs(network, seed + 1, batch=3, steps=steps).numpy()
     parallel = reference(network, x, "parallel", "float64", "cpu")
     iterative = reference(network, x, "iterative", "float64", "cpu")
-    assert sum(int(train.sum()) for train in iterative.spikes.values()) > 0 or steps == 1
+    assume(steps == 1 or any(train.any() for train in iterative.spikes.values()))  # silence would prove nothing
     for name, train in iterative.spikes.items():
         np.testing.assert_array_equal(train, parallel.spikes[name])
     np.testing.assert_allclose(iterative.output, parallel.output, atol=1e-10)
