@@ -37,7 +37,9 @@ def test_stock_importer_holds_what_is_called_exact(tmp_path: Path, dialect: str,
     ours = TorchBackend().run(case.program, x, "float32", "cpu", lambda done: None)
     if case.operation.startswith("lif") and case.operation.endswith("_layer"):  # two silent networks are the same
         assert all(0.01 < train.mean() < 0.99 for train in ours.spikes.values())
-    np.testing.assert_array_equal(STOCK[dialect](tmp_path / "model.nir", x), ours.output)
+    error = np.abs(STOCK[dialect](tmp_path / "model.nir", x) - ours.output)
+    # a dot product rounds as its library and processor do: the case says how far it may
+    assert (error <= case.tolerance * np.maximum(1, np.abs(ours.output))).all()
 
 
 def test_both_importers_run_layers_and_networks() -> None:

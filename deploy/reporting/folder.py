@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from simulators import backends
+from deploy.stations import BACKENDS
 from spikestrip import trace
 from spikestrip.errors import BadInput
 from spikestrip.files import read_array, read_json
@@ -62,7 +62,7 @@ class RunFolder:
             self.traces[found.name.removeprefix("trace.").removesuffix(".h5")] = trace.read(found)
         runs = read_json(self.path / "road.json").get("runs", {})
         self.refused: dict[str, str] = {name: run["refused"] for name, run in runs.items() if "refused" in run}
-        expected = [name for name in backends.names() if name not in self.refused]
+        expected = [name for name in runs or BACKENDS if name not in {*self.refused, "parallel", "iterative"}]
         self.missing += [f"trace.{name}.h5" for name in expected if name not in self.traces]
         if not self.traces:
             raise BadInput(self.path, "holds no trace: is it a run folder?")
