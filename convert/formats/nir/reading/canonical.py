@@ -22,7 +22,7 @@ RELATIVE = 1e-12
 def program(found: nir.NIRGraph) -> Program:
     """The program of a canonical graph. Raises BadInput(node, reason) when it is newer, edited or not whole."""
     metadata = found.metadata
-    _check_version("graph", metadata)
+    version = _checked_version("graph", metadata)
     try:
         rows, order, readout = bool(metadata["rows"]), str(metadata["order"]).split(), str(metadata["readout"])
     except KeyError as error:
@@ -50,7 +50,7 @@ def program(found: nir.NIRGraph) -> Program:
     shape = tuple(int(size) for size in _node(found, INPUT).input_type["input"])
     built = Program(shape[1:] if rows else shape, tuple(layers), output, readout)  # type: ignore[arg-type]
     names = []
-    for name, node in nodes(built):  # one at a time: bodies are larger than what they say
+    for name, node in nodes(built, version):  # one at a time: bodies are larger than what they say
         _agree(name, node, _node(found, name))
         names.append(name)
     if set(names) != set(found.nodes) or set(edges(built, names[-2])) != set(found.edges):
@@ -77,19 +77,20 @@ def _is_stateful(node: nir.NIRNode) -> bool:
     return isinstance(node, nir.LI | nir.LIF | nir.I | nir.IF | nir.CubaLI | nir.CubaLIF)
 
 
-def _check_version(name: str, metadata: dict[str, Any]) -> None:
+def _checked_version(name: str, metadata: dict[str, Any]) -> int:
     version = metadata.get("spikestrip_version")
     if not isinstance(version, int) or version < 1:
         raise BadInput(name, f"spikestrip_version is {version!r}, not a number from 1")
     if version > VERSION:
         raise BadInput(name, f"is of spikestrip_version {version}; this reads up to {VERSION}")
+    return version
 
 
 def _operation(name: str, node: nir.NIRNode, rows: bool) -> Operation:
     metadata = node.metadata
     if "spikestrip_op" not in metadata:
         return _synapse(name, node, rows)
-    _check_version(name, metadata)
+    _checked_version(name, metadata)
     op = metadata["spikestrip_op"]
     kind: type[Operation] | None = LIF if op == "lif_soft" else OPERATIONS.get(str(op))
     if kind is None:

@@ -12,6 +12,7 @@ from convert.formats.nir.platforms import dialects
 from convert.formats.nir.writing.bodies import poison
 from convert.formats.nir.writing.file import save
 from convert.formats.nir.writing.nodes import VERSION, StreamShapes, encode, is_poisoned
+from convert.formats.nir.writing.ties import keeps_ties
 from spikestrip.errors import BadInput, Refused
 from spikestrip.files import atomic
 from spikestrip.operations import Delay
@@ -42,15 +43,18 @@ def graph(program: Program) -> nir.NIRGraph:
     return nir.NIRGraph(nodes=made, edges=edges(program, list(made)[-2]), metadata=_metadata(program))
 
 
-def nodes(program: Program) -> Iterator[tuple[str, nir.NIRNode]]:
-    """Every node of the canonical graph by name, one after another, from the Input to the Output."""
+def nodes(program: Program, version: int = VERSION) -> Iterator[tuple[str, nir.NIRNode]]:
+    """Every node of the canonical graph by name, one after another, from the Input to the Output.
+
+    ``version``: of the format; an older one is for reading, to hold a file against what it should be.
+    """
     rows = has_rows(program)
     yield INPUT, nir.Input(_shape(program.input_shape, rows))
     poisoned = False
     for layer in program.layers:
         streams = StreamShapes(program.entering_shape(layer), program.shapes[layer.name], rows)
         try:
-            node = encode(layer.operation, streams)
+            node = encode(layer.operation, streams, version)
         except BadInput as error:
             raise Refused(layer.name, error.reason) from error
         poisoned = poisoned or is_poisoned(node)
@@ -88,6 +92,7 @@ def _shape(shape: tuple[int, ...], rows: bool) -> tuple[int, ...]:
 
 
 def _metadata(program: Program) -> dict[str, object]:
+    rounding = " ".join(layer.name for layer in program.layers if not keeps_ties(layer.operation))
     return {
         "spikestrip": CANONICAL,
         "spikestrip_version": VERSION,
@@ -96,7 +101,7 @@ def _metadata(program: Program) -> dict[str, object]:
         "readout": program.readout,
         "dt": 1.0,
         "integrate": "euler",
-    }
+    } | ({"ties_may_round": rounding} if rounding else {})
 
 
 def _check_edges(program: Program) -> None:
