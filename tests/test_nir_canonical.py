@@ -18,6 +18,7 @@ from programs import dyadic, gaussian, grid, network, recurrent, runs
 
 from convert.formats.nir.reading import Rules, read, reading
 from convert.formats.nir.writing import graph, write
+from convert.formats.nir.writing.names import renamed
 from simulators.backends.numpy import NumpyBackend
 from spikestrip.errors import BadInput, Refused
 from spikestrip.operations import (
@@ -25,6 +26,8 @@ from spikestrip.operations import (
     LIF,
     S4D,
     Affine,
+    Conv1d,
+    Conv2d,
     Join,
     LayerNorm,
     LeakyIntegrator,
@@ -34,6 +37,7 @@ from spikestrip.operations import (
 )
 from spikestrip.program import Layer, Program, chain
 
+ONES = np.ones(3)
 VERSION_1 = Path(__file__).parent / "data" / "canonical-version-1" / "model.nir"
 
 
@@ -312,7 +316,6 @@ def test_keys_sort_in_the_order_of_execution(tmp_path: Path) -> None:
     [
         ([Layer("n0", LIF(np.array([0.5, 1.0]), np.ones(2)), ("input",))], "mixes"),
         ([Layer("n0", LIF(np.ones(2), np.ones(2), bias=np.ones(2)), ("input",))], "bias"),
-        ([Layer("output", LIF(np.zeros(2), np.ones(2)), ("input",))], "name"),
         ([Layer("n0", Join(), ("input", "input"))], "twice"),
         ([Layer("n0", Join(), ("input",), ("input",))], "twice"),
         ([Layer("a", Join(), ("input",)), Layer("n0", Join(), ("input",))], "read by nothing"),
@@ -328,6 +331,70 @@ def test_what_nir_cannot_say_is_refused_and_nothing_written(tmp_path: Path, laye
     with pytest.raises(Refused, match=reason):
         write(Program((2,), tuple(layers), name), tmp_path / "model.nir")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("mix", ["linear", "glu"])
+def test_names_that_the_file_needs_are_given_back(tmp_path: Path, mix: str) -> None:
+    """The output layer is called output, and another as its guard would be."""
+    rng = np.random.default_rng(2)
+    program = network(rng, mix=mix, norm=None, readout="sequence")
+    first = program.layers[0].name
+    program = renamed(program, {program.output: "output", first: "output_1_guard"})
+    names = write(program, tmp_path / "model.nir")
+    assert names == {"output": "output_1", "output_1_guard": "output_1_guard_1"}
+    found = nir.read(tmp_path / "model.nir")
+    assert read(tmp_path / "model.nir").sha256 == program.sha256
+    x = gaussian(rng, program, 1, 20)
+    answer = nir_interpreter.run(found, x[0][:, None])["output"][:, 0]
+    expected = NumpyBackend().run(program, x, "float64", "cpu", lambda done: None).output[0]
+    np.testing.assert_allclose(answer, np.full_like(expected, np.nan) if mix == "glu" else expected, rtol=1e-9)
+    with h5py.File(tmp_path / "model.nir", "r+") as file:
+        del file["node/metadata/renamed"]
+        file["node/metadata/renamed"] = "output=nobody"
+    with pytest.raises(BadInput, match=r"'nobody'.*edited"):
+        read(tmp_path / "model.nir")
+
+
+KERNELS: list[tuple[str, dict[str, int], tuple[int, ...], tuple[int, ...]]] = [
+    ("depthwise", {"groups": 4}, (4, 1, 3, 3), (4, 7, 6)),
+    ("groups of two", {"groups": 2, "stride_y": 2}, (6, 2, 2, 2), (4, 7, 6)),
+    ("one row", {}, (5, 4, 1, 3), (4, 7, 6)),
+    ("one column", {"dilation_y": 2, "stride_x": 2, "pad_left": 1, "pad_right": 1}, (5, 4, 3, 1), (4, 9, 6)),
+    ("causal rows", {"pad_top": 1}, (5, 4, 2, 3), (4, 7, 6)),
+    ("uneven", {"pad_top": 1, "pad_right": 1}, (5, 4, 3, 3), (4, 7, 6)),
+    ("causal", {"pad_left": 4, "dilation": 2}, (5, 4, 3), (4, 9)),
+    ("causal by group", {"pad_left": 3, "groups": 2, "stride": 2}, (4, 2, 4), (4, 9)),
+]
+
+
+@pytest.mark.parametrize(("options", "weight", "shape"), [k[1:] for k in KERNELS], ids=[k[0] for k in KERNELS])
+def test_convolutions_that_nir_knows_only_with_zeros(
+    tmp_path: Path, options: dict[str, int], weight: tuple[int, ...], shape: tuple[int, ...]
+) -> None:
+    """torch runs the node as NIR has it, without groups; small whole numbers, so that every sum is exact."""
+    torch = pytest.importorskip("torch")
+    rng = np.random.default_rng(0)
+    operation = (Conv1d if len(shape) == 2 else Conv2d)(
+        rng.integers(-4, 5, weight).astype(np.float32), rng.integers(-4, 5, weight[:1]).astype(np.float32), **options
+    )
+    program = chain(shape, [("n0_conv", operation), ("n1_join", Join())])
+    write(program, tmp_path / "model.nir")
+    node = nir.read(tmp_path / "model.nir").nodes["n0_conv"]
+    assert node.groups == 1
+    x = rng.integers(-4, 5, (1, 1, *shape)).astype(np.float32)
+    convolve = torch.nn.functional.conv1d if len(shape) == 2 else torch.nn.functional.conv2d
+    arguments = (torch.as_tensor(x[:, 0]), torch.as_tensor(node.weight), torch.as_tensor(node.bias))
+    lists = [tuple(np.atleast_1d(value).tolist()) for value in (node.stride, node.padding, node.dilation)]
+    theirs = convolve(*arguments, *lists).numpy()
+    ours = NumpyBackend().run(program, x, "float64", "cpu", lambda done: None).output[:, 0]
+    np.testing.assert_array_equal(theirs, ours)
+    assert read(tmp_path / "model.nir").sha256 == program.sha256
+
+
+def test_a_kernel_that_no_square_holds_is_refused_with_the_way_out(tmp_path: Path) -> None:
+    operation = Conv2d(np.ones((2, 1, 2, 3), np.float32), None)
+    with pytest.raises(Refused, match=r"n0_conv: .*all even or all odd"):
+        write(chain((1, 5, 5), [("n0_conv", operation)]), tmp_path / "model.nir")
 
 
 def test_folder_as_output(tmp_path: Path) -> None:

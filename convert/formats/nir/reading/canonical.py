@@ -10,6 +10,7 @@ import numpy as np
 
 from convert import cycles
 from convert.formats.nir.writing import OUTPUT, edges, nodes
+from convert.formats.nir.writing.names import RENAMED, from_text, renamed
 from convert.formats.nir.writing.nodes import VERSION
 from spikestrip.errors import BadInput
 from spikestrip.operations import LIF, OPERATIONS, Affine, Operation, Scale
@@ -55,7 +56,15 @@ def program(found: nir.NIRGraph) -> Program:
         names.append(name)
     if set(names) != set(found.nodes) or set(edges(built, names[-2])) != set(found.edges):
         raise BadInput("graph", "nodes or edges are not those of its layers: the file was edited")
-    return built
+    return _with_own_names(built, str(metadata.get(RENAMED, "")))
+
+
+def _with_own_names(built: Program, text: str) -> Program:
+    names = {new: old for old, new in from_text(text).items()}
+    for new in names:
+        if new not in built.shapes:
+            raise BadInput("graph", f"metadata {RENAMED} names {new!r}, which is no layer: the file was edited")
+    return renamed(built, names)
 
 
 def _node(found: nir.NIRGraph, name: str) -> nir.NIRNode:

@@ -11,6 +11,7 @@ from convert.cycles import delayed_edges
 from convert.formats.nir.platforms import dialects
 from convert.formats.nir.writing.bodies import poison
 from convert.formats.nir.writing.file import save
+from convert.formats.nir.writing.names import RENAMED, as_text, free, from_text, renamed
 from convert.formats.nir.writing.nodes import VERSION, StreamShapes, encode, is_poisoned
 from convert.formats.nir.writing.ties import keeps_ties
 from spikestrip.errors import BadInput, Refused
@@ -22,14 +23,16 @@ OUTPUT = "output"
 CANONICAL = "canonical"
 
 
-def write(program: Program, path: str | os.PathLike[str], dialect: str = CANONICAL) -> None:
+def write(program: Program, path: str | os.PathLike[str], dialect: str = CANONICAL) -> dict[str, str]:
     """Write ``program`` as a NIR file, whole or not at all: canonical, or for one importer (a key of DIALECTS).
 
-    Raises Refused, naming the layer, for what the file could not say exactly.
+    Returns the layers that the file holds under another name: old to new. Raises Refused, naming the layer, for
+    what the file could not say exactly.
     """
     drawn = graph(program) if dialect == CANONICAL else dialects.graph(program, dialect)
     with atomic(path) as temporary:
         save(drawn, temporary)
+    return from_text(drawn.metadata.get(RENAMED, ""))
 
 
 def graph(program: Program) -> nir.NIRGraph:
@@ -37,10 +40,16 @@ def graph(program: Program) -> nir.NIRGraph:
 
     Streams of one axis (H,) become rows (1, H), and the metadata says so. Raises Refused, naming the layer, for what
     NIR can't say: delays that its edges don't imply, layers that nothing reads, undamped among damped neurons.
+    A layer with a name that the file needs for itself is renamed, as the metadata say.
     """
     _check_edges(program)
+    names = free(program, {OUTPUT})
+    program = renamed(program, names)
+    guarding = free(program, {guard_name(program)})
+    program, names = renamed(program, guarding), names | guarding
     made = dict(nodes(program))
-    return nir.NIRGraph(nodes=made, edges=edges(program, list(made)[-2]), metadata=_metadata(program))
+    metadata = _metadata(program) | ({RENAMED: as_text(names)} if names else {})
+    return nir.NIRGraph(nodes=made, edges=edges(program, list(made)[-2]), metadata=metadata)
 
 
 def nodes(program: Program, version: int = VERSION) -> Iterator[tuple[str, nir.NIRNode]]:
@@ -111,8 +120,6 @@ def _check_edges(program: Program) -> None:
         for layer in program.layers
     }
     for layer in program.layers:
-        if layer.name in (OUTPUT, guard_name(program)):
-            raise Refused(layer.name, "is a name that the NIR file needs for itself")
         twice = {*layer.inputs} & {*layer.delayed}
         if twice or len(set(layer.inputs)) < len(layer.inputs) or len(set(layer.delayed)) < len(layer.delayed):
             raise Refused(layer.name, "is fed twice by one layer; NIR has one edge between two nodes")
