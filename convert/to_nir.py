@@ -34,8 +34,10 @@ def command(source: Path, out: Path | None, dialect: str, **rules: str | float |
         out = source.with_suffix(".nir" if plain else f".{dialect}.nir")
     writable(out, files(source))
     program = load_program(source, stated(rules))
-    write(program, out, dialect)
+    names = write(program, out, dialect)
     click.echo(f"{out}")
+    for old, new in names.items():
+        click.echo(f"{old} is written as {new}")
     if dialect == "sinabs":
         from convert.formats.nir.platforms.bounds import spikes_once
 

@@ -76,7 +76,7 @@ EDITS: dict[str, tuple[Callable[[h5py.File], None], tuple[str, ...]]] = {
     "edges of three": (lambda f: replace(f, "node/edges", [[b"a", b"b", b"c"]]), ("root", "edges")),
     "edge to nowhere": (lambda f: replace(f, "node/edges", [[b"input", b"x"]]), ("'x'", "no node")),
     "unknown op": (lambda f: replace(f, f"{NODES}{SSM}/metadata/spikestrip_op", "warp"), (SSM, "'warp'")),
-    "newer op": (lambda f: replace(f, f"{NODES}{SSM}/metadata/spikestrip_version", 2), (SSM, "version 2")),
+    "newer op": (lambda f: replace(f, f"{NODES}{SSM}/metadata/spikestrip_version", 3), (SSM, "version 3")),
     "newer file": (lambda f: replace(f, "node/metadata/spikestrip_version", 99), ("version 99",)),
     "version of words": (lambda f: replace(f, "node/metadata/spikestrip_version", "new"), ("'new'",)),
     "op without arrays": (lambda f: f.__delitem__(f"{NODES}{SSM}/metadata/a_re"), (SSM, "a_re")),
@@ -89,13 +89,13 @@ EDITS: dict[str, tuple[Callable[[h5py.File], None], tuple[str, ...]]] = {
     "an edited threshold": (scale(f"{NODES}{SPIKE}/v_threshold", 1.1), (SPIKE, "v_threshold", "edited")),
     "an edited reset": (lambda f: replace(f, f"{NODES}{SPIKE}/v_reset", np.ones((1, 8))), (SPIKE, "v_reset")),
     "an edited decay": (scale(f"{NODES}{SPIKE}/metadata/decay", 0.9), (SPIKE, "tau", "edited")),
-    "an edited body": (scale(f"{NODES}{SSM}/nodes/n5_output/scale", 2), (SSM, "n5_output", "edited")),
+    "an edited body": (scale(f"{NODES}{SSM}/nodes/n6_output/scale", 2), (SSM, "n6_output", "edited")),
     "edited metadata": (scale(f"{NODES}{SSM}/metadata/b_im", 2, 9), (SSM, "n1_input", "edited")),
     "a healed poison": (
         lambda f: replace(f, f"{NODES}n04_block0_glu/nodes/n0_not_a_number/weight", np.ones((1, 8, 16), np.float32)),
         ("n04_block0_glu", "edited"),
     ),
-    "another type": (lambda f: replace(f, f"{NODES}{SSM}/nodes/n4_rotate/type", "Threshold"), (SSM,)),
+    "another type": (lambda f: replace(f, f"{NODES}{SSM}/nodes/n5_rotate/type", "Threshold"), (SSM,)),
 }
 
 

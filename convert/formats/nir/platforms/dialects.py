@@ -12,6 +12,7 @@ import nir
 import numpy as np
 
 from convert.formats.nir.platforms.bounds import spikes_once
+from convert.formats.nir.writing.names import RENAMED, as_text, numbered
 from spikestrip.errors import Refused
 from spikestrip.operations import LIF, S4D, Affine, Join, LeakyIntegrator, Operation
 from spikestrip.program import INPUT, Layer, Program
@@ -36,7 +37,8 @@ def graph(program: Program, name: str) -> nir.NIRGraph:
     """``program`` in the dialect ``name`` ("snntorch", "sinabs"). Raises Refused for the first layer it can't hold.
 
     Streams have shape (H,). Joins become edges that add. Where spikes agree only up to some size of the input, the
-    metadata says so as ``max_input``.
+    metadata says so as ``max_input``. Importers run nodes in alphabetical order: where that is not the
+    layers' own, or one is called ``output``, all are numbered, and the metadata says so as ``renamed``.
     """
     dialect = DIALECTS[name]
     for layer in program.layers:
@@ -44,6 +46,8 @@ def graph(program: Program, name: str) -> nir.NIRGraph:
             raise Refused(layer.name, "is an S4D, and no stock importer holds an S4D; use --dialect canonical")
         if len(program.entering_shape(layer)) > 1:
             raise Refused(layer.name, f"takes streams of several axes, which {dialect.importer} is not written for")
+    own = [layer.name for layer in program.layers if not isinstance(layer.operation, Join)]
+    names = {} if sorted([INPUT, *own]) == [INPUT, *own] and OUTPUT not in own else numbered(own)
     nodes: dict[str, nir.NIRNode] = {INPUT: nir.Input(np.array(program.input_shape))}
     edges: list[tuple[str, str]] = []
     for layer in program.layers:
@@ -53,21 +57,23 @@ def graph(program: Program, name: str) -> nir.NIRGraph:
         if len(sources) > 2:
             raise Refused(layer.name, f"adds {len(sources)} streams, and {dialect.importer} adds them in any order")
         try:
-            nodes[layer.name] = dialect.encode(layer.operation)
+            nodes[names.get(layer.name, layer.name)] = dialect.encode(layer.operation)
         except Refused as error:
             raise Refused(layer.name, f"{dialect.importer}: {error.reason}") from error
-        edges += [(source, layer.name) for source in sources]
+        edges += [(names.get(source, source), names.get(layer.name, layer.name)) for source in sources]
     if isinstance(_layer(program, program.output).operation, Join):
         raise Refused(program.output, f"is a join at the output, where {dialect.importer} doesn't add")
-    if sorted(nodes) != list(nodes) or program.output != next(reversed(nodes)):
-        raise Refused(
-            program.output, f"{dialect.importer} runs nodes in alphabetical order, and the last is its output"
-        )
+    for layer in program.layers:
+        if layer.name != program.output and not any(layer.name in reader.inputs for reader in program.layers):
+            raise Refused(layer.name, f"is read by nothing, and {dialect.importer} would make it a second output")
+    output = names.get(program.output, program.output)
     metadata: dict[str, object] = {"spikestrip": name, "spikestrip_version": 1}
     if dialect.sends_several:
         metadata["max_input"] = spikes_once(program)
+    if names:
+        metadata[RENAMED] = as_text(names)
     nodes[OUTPUT] = nir.Output(np.array(program.shapes[program.output]))
-    return nir.NIRGraph(nodes, [*edges, (program.output, OUTPUT)], metadata=metadata)
+    return nir.NIRGraph(nodes, [*edges, (output, OUTPUT)], metadata=metadata)
 
 
 def _layer(program: Program, name: str) -> Layer:

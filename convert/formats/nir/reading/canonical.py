@@ -10,6 +10,7 @@ import numpy as np
 
 from convert import cycles
 from convert.formats.nir.writing import OUTPUT, edges, nodes
+from convert.formats.nir.writing.names import RENAMED, from_text, renamed
 from convert.formats.nir.writing.nodes import VERSION
 from spikestrip.errors import BadInput
 from spikestrip.operations import LIF, OPERATIONS, Affine, Operation, Scale
@@ -22,7 +23,7 @@ RELATIVE = 1e-12
 def program(found: nir.NIRGraph) -> Program:
     """The program of a canonical graph. Raises BadInput(node, reason) when it is newer, edited or not whole."""
     metadata = found.metadata
-    _check_version("graph", metadata)
+    version = _checked_version("graph", metadata)
     try:
         rows, order, readout = bool(metadata["rows"]), str(metadata["order"]).split(), str(metadata["readout"])
     except KeyError as error:
@@ -50,12 +51,20 @@ def program(found: nir.NIRGraph) -> Program:
     shape = tuple(int(size) for size in _node(found, INPUT).input_type["input"])
     built = Program(shape[1:] if rows else shape, tuple(layers), output, readout)  # type: ignore[arg-type]
     names = []
-    for name, node in nodes(built):  # one at a time: bodies are larger than what they say
+    for name, node in nodes(built, version):  # one at a time: bodies are larger than what they say
         _agree(name, node, _node(found, name))
         names.append(name)
     if set(names) != set(found.nodes) or set(edges(built, names[-2])) != set(found.edges):
         raise BadInput("graph", "nodes or edges are not those of its layers: the file was edited")
-    return built
+    return _with_own_names(built, str(metadata.get(RENAMED, "")))
+
+
+def _with_own_names(built: Program, text: str) -> Program:
+    names = {new: old for old, new in from_text(text).items()}
+    for new in names:
+        if new not in built.shapes:
+            raise BadInput("graph", f"metadata {RENAMED} names {new!r}, which is no layer: the file was edited")
+    return renamed(built, names)
 
 
 def _node(found: nir.NIRGraph, name: str) -> nir.NIRNode:
@@ -77,19 +86,20 @@ def _is_stateful(node: nir.NIRNode) -> bool:
     return isinstance(node, nir.LI | nir.LIF | nir.I | nir.IF | nir.CubaLI | nir.CubaLIF)
 
 
-def _check_version(name: str, metadata: dict[str, Any]) -> None:
+def _checked_version(name: str, metadata: dict[str, Any]) -> int:
     version = metadata.get("spikestrip_version")
     if not isinstance(version, int) or version < 1:
         raise BadInput(name, f"spikestrip_version is {version!r}, not a number from 1")
     if version > VERSION:
         raise BadInput(name, f"is of spikestrip_version {version}; this reads up to {VERSION}")
+    return version
 
 
 def _operation(name: str, node: nir.NIRNode, rows: bool) -> Operation:
     metadata = node.metadata
     if "spikestrip_op" not in metadata:
         return _synapse(name, node, rows)
-    _check_version(name, metadata)
+    _checked_version(name, metadata)
     op = metadata["spikestrip_op"]
     kind: type[Operation] | None = LIF if op == "lif_soft" else OPERATIONS.get(str(op))
     if kind is None:

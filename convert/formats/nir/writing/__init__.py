@@ -11,7 +11,9 @@ from convert.cycles import delayed_edges
 from convert.formats.nir.platforms import dialects
 from convert.formats.nir.writing.bodies import poison
 from convert.formats.nir.writing.file import save
+from convert.formats.nir.writing.names import RENAMED, as_text, free, from_text, renamed
 from convert.formats.nir.writing.nodes import VERSION, StreamShapes, encode, is_poisoned
+from convert.formats.nir.writing.ties import keeps_ties
 from spikestrip.errors import BadInput, Refused
 from spikestrip.files import atomic
 from spikestrip.operations import Delay
@@ -21,14 +23,16 @@ OUTPUT = "output"
 CANONICAL = "canonical"
 
 
-def write(program: Program, path: str | os.PathLike[str], dialect: str = CANONICAL) -> None:
+def write(program: Program, path: str | os.PathLike[str], dialect: str = CANONICAL) -> dict[str, str]:
     """Write ``program`` as a NIR file, whole or not at all: canonical, or for one importer (a key of DIALECTS).
 
-    Raises Refused, naming the layer, for what the file could not say exactly.
+    Returns the layers that the file holds under another name: old to new. Raises Refused, naming the layer, for
+    what the file could not say exactly.
     """
     drawn = graph(program) if dialect == CANONICAL else dialects.graph(program, dialect)
     with atomic(path) as temporary:
         save(drawn, temporary)
+    return from_text(drawn.metadata.get(RENAMED, ""))
 
 
 def graph(program: Program) -> nir.NIRGraph:
@@ -36,21 +40,30 @@ def graph(program: Program) -> nir.NIRGraph:
 
     Streams of one axis (H,) become rows (1, H), and the metadata says so. Raises Refused, naming the layer, for what
     NIR can't say: delays that its edges don't imply, layers that nothing reads, undamped among damped neurons.
+    A layer with a name that the file needs for itself is renamed, as the metadata say.
     """
     _check_edges(program)
+    names = free(program, {OUTPUT})
+    program = renamed(program, names)
+    guarding = free(program, {guard_name(program)})
+    program, names = renamed(program, guarding), names | guarding
     made = dict(nodes(program))
-    return nir.NIRGraph(nodes=made, edges=edges(program, list(made)[-2]), metadata=_metadata(program))
+    metadata = _metadata(program) | ({RENAMED: as_text(names)} if names else {})
+    return nir.NIRGraph(nodes=made, edges=edges(program, list(made)[-2]), metadata=metadata)
 
 
-def nodes(program: Program) -> Iterator[tuple[str, nir.NIRNode]]:
-    """Every node of the canonical graph by name, one after another, from the Input to the Output."""
+def nodes(program: Program, version: int = VERSION) -> Iterator[tuple[str, nir.NIRNode]]:
+    """Every node of the canonical graph by name, one after another, from the Input to the Output.
+
+    ``version``: of the format; an older one is for reading, to hold a file against what it should be.
+    """
     rows = has_rows(program)
     yield INPUT, nir.Input(_shape(program.input_shape, rows))
     poisoned = False
     for layer in program.layers:
         streams = StreamShapes(program.entering_shape(layer), program.shapes[layer.name], rows)
         try:
-            node = encode(layer.operation, streams)
+            node = encode(layer.operation, streams, version)
         except BadInput as error:
             raise Refused(layer.name, error.reason) from error
         poisoned = poisoned or is_poisoned(node)
@@ -88,6 +101,7 @@ def _shape(shape: tuple[int, ...], rows: bool) -> tuple[int, ...]:
 
 
 def _metadata(program: Program) -> dict[str, object]:
+    rounding = " ".join(layer.name for layer in program.layers if not keeps_ties(layer.operation))
     return {
         "spikestrip": CANONICAL,
         "spikestrip_version": VERSION,
@@ -96,7 +110,7 @@ def _metadata(program: Program) -> dict[str, object]:
         "readout": program.readout,
         "dt": 1.0,
         "integrate": "euler",
-    }
+    } | ({"ties_may_round": rounding} if rounding else {})
 
 
 def _check_edges(program: Program) -> None:
@@ -106,8 +120,6 @@ def _check_edges(program: Program) -> None:
         for layer in program.layers
     }
     for layer in program.layers:
-        if layer.name in (OUTPUT, guard_name(program)):
-            raise Refused(layer.name, "is a name that the NIR file needs for itself")
         twice = {*layer.inputs} & {*layer.delayed}
         if twice or len(set(layer.inputs)) < len(layer.inputs) or len(set(layer.delayed)) < len(layer.delayed):
             raise Refused(layer.name, "is fed twice by one layer; NIR has one edge between two nodes")

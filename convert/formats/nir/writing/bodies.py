@@ -1,6 +1,6 @@
 """Nested graphs of standard nodes for what no single NIR node says; each is exact in real arithmetic, or poisoned.
 
-Forward Euler at dt = 1 makes NIR's LI ``v[t] = (1 - 1/tau) v[t-1] + (r I[t] + v_leak)/tau``. Every cycle holds one
+Forward Euler at dt = 1 makes NIR's LI ``v[t] = v[t-1] + ((v_leak - v[t-1]) + r I[t])/tau``. Every cycle holds one
 stateful node; the edges that enter it from inside its cycle carry the previous step's value.
 Keys sort in the order of execution, between ``input`` and ``output``.
 """
@@ -15,7 +15,7 @@ import nir
 import numpy as np
 
 from spikestrip.errors import Refused
-from spikestrip.operations import LIF, S4D, RefractoryLIF, Shape
+from spikestrip.operations import LIF, S4D, LeakyIntegrator, RefractoryLIF, Shape
 
 POISON = "n0_not_a_number"
 
@@ -47,82 +47,117 @@ def undamped(decay: np.ndarray) -> bool:
     return False
 
 
-def leaky(decay: np.ndarray, gain: np.ndarray | float = 1.0, bias: np.ndarray | None = None) -> nir.NIRNode:
-    """v[t] = decay*v[t-1] + gain*I[t] + bias as an LI, or an I when nothing leaks; shapes as NIR wants them."""
-    if undamped(decay):
-        return nir.I(r=np.ones(decay.shape) * gain)
-    tau = 1 / (1 - decay)
-    leak = np.zeros(decay.shape) if bias is None else np.broadcast_to(bias, decay.shape) * tau
-    return nir.LI(tau=tau, r=tau * gain, v_leak=leak)
+def no_bias(operation: LIF | LeakyIntegrator) -> None:
+    """Raises Refused for a neuron without leak but with a bias."""
+    if operation.bias is not None and operation.bias.any():
+        raise Refused(operation.kind, "has neurons without leak but with a bias; NIR's IF and I have none")
+
+
+def holder(shape: Shape, bias: np.ndarray | None = None) -> nir.LI:
+    """An LI that forgets its state in one step, v[t] = I[t] + bias: what a loop around it adds is the dynamics.
+
+    tau and r are 1, so no decay is rounded on its way through 1/tau.
+    """
+    leak = np.zeros(shape) if bias is None else np.broadcast_to(bias, shape).copy()
+    return nir.LI(tau=np.ones(shape), r=np.ones(shape), v_leak=leak)
 
 
 def s4d(operation: S4D, streams: StreamShapes) -> nir.NIRGraph:
     """h = Abar*h + Bbar*x, 2N rows: the real parts of h, then the imaginary ones.
 
-    An LI holds Re(Abar)*h; the loop swaps the halves and multiplies by -Im(Abar) and +Im(Abar).
+    Two loops lead back to h: Re(Abar) times each half, and -Im(Abar), +Im(Abar) times the other half.
     """
-    _need_rows(streams, "s4d")
+    need_rows(streams, "s4d")
     modes, size = operation.a_re.shape
     swap = np.roll(np.eye(2 * modes), modes, axis=1)
-    return _nested(
+    return nested(
         streams,
         {
-            "n0_fan": _mix(np.ones((2 * modes, 1)), size),
+            "n0_fan": mix(np.ones((2 * modes, 1)), size),
             "n1_input": nir.Scale(np.concatenate([operation.b_re, operation.b_im])),
-            "n2_state": leaky(np.concatenate([operation.a_re, operation.a_re])),
-            "n3_swap": _mix(swap, size),
-            "n4_rotate": nir.Scale(np.concatenate([-operation.a_im, operation.a_im])),
-            "n5_output": nir.Scale(np.concatenate([2 * operation.c_re, -2 * operation.c_im])),
-            "n6_sum": _mix(np.ones((1, 2 * modes)), size),
-            "n7_skip": nir.Scale(operation.d[None]),
-            "n8_join": nir.Scale(np.ones((1, size))),
+            "n2_state": holder((2 * modes, size)),
+            "n3_leak": nir.Scale(np.concatenate([operation.a_re, operation.a_re])),
+            "n4_swap": mix(swap, size),
+            "n5_rotate": nir.Scale(np.concatenate([-operation.a_im, operation.a_im])),
+            "n6_output": nir.Scale(np.concatenate([2 * operation.c_re, -2 * operation.c_im])),
+            "n7_sum": mix(np.ones((1, 2 * modes)), size),
+            "n8_skip": nir.Scale(operation.d[None]),
+            "n9_join": nir.Scale(np.ones((1, size))),
         },
-        "input n0_fan n1_input n2_state n3_swap n4_rotate n2_state n5_output n6_sum n8_join output",
-        "input n7_skip n8_join",
+        "input n0_fan n1_input n2_state n3_leak n2_state n4_swap n5_rotate n2_state",
+        "n2_state n6_output n7_sum n9_join output",
+        "input n8_skip n9_join",
     )
 
 
 def lif_soft(operation: LIF, streams: StreamShapes) -> nir.NIRGraph:
-    """An LI holds u' before reset: u'[t] = decay*u'[t-1] + I[t] - decay*vth*s[t-1]."""
+    """u'[t] = decay*(u'[t-1] - threshold*s[t-1]) + gain*I[t] + bias, u' before reset."""
     lift = streams.lift
     nodes: dict[str, nir.NIRNode] = {
         "n0_gain": nir.Scale(lift(np.ones(streams.entering) if operation.gain is None else operation.gain)),
-        "n1_potential": leaky(lift(operation.decay), 1.0, operation.bias),
+        "n1_potential": holder(lift(operation.decay).shape, operation.bias),
         "n2_spike": nir.Threshold(lift(strict(operation.threshold, operation.comparison))),
-        "n3_reset": nir.Scale(lift(-operation.decay * operation.threshold)),
+        "n3_reset": nir.Scale(lift(-operation.threshold)),
+        "n4_leak": nir.Scale(lift(operation.decay)),
     }
-    if isinstance(nodes["n1_potential"], nir.I) and operation.bias is not None and operation.bias.any():
-        raise Refused(operation.kind, "has neurons without leak but with a bias; NIR's I has none")
     entry = "input n0_gain n1_potential"
     if operation.gain is None:
         del nodes["n0_gain"]
         entry = "input n1_potential"
-    return _nested(streams, nodes, f"{entry} n2_spike output", "n2_spike n3_reset n1_potential")
+    return nested(
+        streams, nodes, f"{entry} n2_spike output", "n2_spike n3_reset n4_leak n1_potential", "n1_potential n4_leak"
+    )
+
+
+def li(operation: LeakyIntegrator, streams: StreamShapes) -> nir.NIRNode:
+    """NIR's own I or LI where it is exact: 1/(1 - decay) a power of two, as r and v_leak are multiples of it."""
+    lift, decay = streams.lift, operation.decay
+    gain = np.ones(decay.shape) if operation.gain is None else operation.gain
+    bias = np.zeros(decay.shape) if operation.bias is None else operation.bias
+    if (decay == 1).all() and not bias.any():
+        return nir.I(r=lift(gain))
+    if (abs(np.frexp(1 - decay)[0]) == 0.5).all() and (1 - (1 - decay) == decay).all():
+        tau = 1 / (1 - decay)
+        return nir.LI(tau=lift(tau), r=lift(tau * gain), v_leak=lift(tau * bias))
+    return nested(
+        streams,
+        {
+            "n0_gain": nir.Scale(lift(gain)),
+            "n1_state": holder(lift(decay).shape, bias),
+            "n2_leak": nir.Scale(lift(decay)),
+        },
+        "input n0_gain n1_state output",
+        "n1_state n2_leak n1_state",
+    )
 
 
 def lif_refractory(operation: RefractoryLIF, streams: StreamShapes) -> nir.NIRGraph:
-    """One LI of two rows, u' before reset and R; with R[t] = decay_r*R[t-1] + s[t-1] written out,
+    """One LI of two rows, u' before reset and R.
 
-    u'[t] = decay*u'[t-1] + I[t] - Uth*decay_r*R[t-1] - (Uth + decay*vth)*s[t-1]     (Uth alone if not soft)
+    R[t] = decay_r*R[t-1] + s[t-1];  u'[t] = decay*(u'[t-1] - threshold*s[t-1]) + I[t] - inhibition*R[t]
     """
-    _need_rows(streams, "lif_refractory")
+    need_rows(streams, "lif_refractory")
     size = operation.decay.size
-    reset = operation.inhibition + (operation.decay * operation.threshold if operation.soft else 0)
-    return _nested(
+    one, zero = np.ones(size), np.zeros(size)
+    return nested(
         streams,
         {
-            "n0_fan": _mix(np.array([[1.0], [0.0]]), size),
-            "n1_state": leaky(np.stack([operation.decay, operation.decay_r])),
-            "n2_potential": _mix(np.array([[1.0, 0.0]]), size),
+            "n0_fan": mix(np.array([[1.0], [0.0]]), size),
+            "n1_state": holder((2, size)),
+            "n2_potential": mix(np.array([[1.0, 0.0]]), size),
             "n3_spike": nir.Threshold(strict(operation.threshold, "ge")[None]),
-            "n4_back": _mix(np.ones((2, 1)), size),
-            "n5_reset": nir.Scale(np.stack([-reset, np.ones(size)])),
-            "n6_cross": _mix(np.array([[0.0, 1.0], [0.0, 0.0]]), size),
-            "n7_inhibit": nir.Scale(np.stack([-operation.inhibition * operation.decay_r, np.zeros(size)])),
+            "n4_back": mix(np.ones((2, 1)), size),
+            "n5_reset": nir.Scale(np.stack([-operation.threshold if operation.soft else zero, one])),
+            "n6_recover": nir.Scale(np.stack([one, operation.decay_r])),
+            "n7_leak": nir.Scale(np.stack([operation.decay, one])),
+            "n8_cross": mix(np.array([[0.0, 1.0], [0.0, 0.0]]), size),
+            "n9_inhibit": nir.Scale(np.stack([-operation.inhibition, zero])),
         },
         "input n0_fan n1_state n2_potential n3_spike output",
-        "n3_spike n4_back n5_reset n1_state",
-        "n1_state n6_cross n7_inhibit n1_state",
+        "n3_spike n4_back n5_reset n7_leak n1_state",
+        "n1_state n6_recover n7_leak",
+        "n5_reset n8_cross n9_inhibit n1_state",
+        "n6_recover n8_cross",
     )
 
 
@@ -136,16 +171,16 @@ def poison(streams: StreamShapes) -> nir.NIRGraph:
         node = nir.Linear(np.broadcast_to(nan, (1, *weight) if streams.rows else weight))
     else:
         raise Refused("poison", f"no Linear takes a stream of shape {streams.entering} to {streams.leaving}")
-    return _nested(streams, {POISON: node}, f"input {POISON} output")
+    return nested(streams, {POISON: node}, f"input {POISON} output")
 
 
-def _mix(weight: np.ndarray, size: int) -> nir.Conv1d:
+def mix(weight: np.ndarray, size: int) -> nir.Conv1d:
     """A matrix over the rows of a stream (rows, size), the same for every column."""
     bias = np.zeros(weight.shape[0])
     return nir.Conv1d(size, weight[:, :, None], stride=1, padding=0, dilation=1, groups=1, bias=bias)
 
 
-def _nested(streams: StreamShapes, nodes: dict[str, nir.NIRNode], *paths: str) -> nir.NIRGraph:
+def nested(streams: StreamShapes, nodes: dict[str, nir.NIRNode], *paths: str) -> nir.NIRGraph:
     """A nested graph from one step's input to its output; each path is the names of nodes that follow one another."""
     ends = {
         "input": nir.Input(np.array(streams.lift(np.empty(streams.entering)).shape)),
@@ -158,6 +193,7 @@ def _nested(streams: StreamShapes, nodes: dict[str, nir.NIRNode], *paths: str) -
     return nir.NIRGraph(nodes=ends | nodes, edges=edges, metadata={})
 
 
-def _need_rows(streams: StreamShapes, kind: str) -> None:
+def need_rows(streams: StreamShapes, kind: str) -> None:
+    """Raises Refused for a program with streams of several axes."""
     if not streams.rows:
         raise Refused(kind, "has an exact body for streams of one axis only, and this program has others")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import nir
 import numpy as np
 
@@ -13,25 +15,19 @@ Sides = tuple[int, int]
 
 
 def conv1d(operation: Conv1d, streams: StreamShapes) -> nir.Conv1d:
-    """NIR's Conv1d. Raises Refused for zeros that differ between the two sides."""
-    padding = _padding(operation, [(operation.pad_left, operation.pad_right)], [operation.dilation], [operation.stride])
-    return nir.Conv1d(
-        int(streams.entering[1]),
-        operation.weight,
-        operation.stride,
-        padding if isinstance(padding, str) else padding[0],
-        operation.dilation,
-        operation.groups,
-        _bias(operation),
-    )
+    """NIR's Conv1d. Raises Refused for zeros that no kernel with more zeros in it makes alike on both sides."""
+    plain = _plain(operation, [(operation.pad_left, operation.pad_right)], [operation.dilation], [operation.stride])
+    padding = plain.padding if isinstance(plain.padding, str) else plain.padding[0]
+    stride, dilation = operation.stride, operation.dilation
+    return nir.Conv1d(int(streams.entering[1]), plain.weight, stride, padding, dilation, 1, _bias(operation))
 
 
 def conv2d(operation: Conv2d, streams: StreamShapes) -> nir.Conv2d:
-    """NIR's Conv2d. Raises Refused for zeros that differ between the two sides."""
+    """NIR's Conv2d. Raises Refused for zeros that no kernel with more zeros in it makes alike on both sides."""
     stride, dilation = (operation.stride_y, operation.stride_x), (operation.dilation_y, operation.dilation_x)
-    padding = _padding(operation, _sides(operation), [*dilation], [*stride])
+    plain = _plain(operation, _sides(operation), [*dilation], [*stride])
     shape = (int(streams.entering[1]), int(streams.entering[2]))
-    return nir.Conv2d(shape, operation.weight, stride, padding, dilation, operation.groups, _bias(operation))
+    return nir.Conv2d(shape, plain.weight, stride, plain.padding, dilation, 1, _bias(operation))
 
 
 def pool(operation: SumPool2d, streams: StreamShapes) -> nir.SumPool2d | nir.AvgPool2d:
@@ -74,11 +70,49 @@ def _even(kind: str, sides: Sides) -> int:
     return sides[0]
 
 
-def _padding(
-    operation: Conv1d | Conv2d, sides: list[Sides], dilation: list[int], stride: list[int]
-) -> tuple[int, ...] | str:
-    totals = [step * (size - 1) for step, size in zip(dilation, operation.weight.shape[2:], strict=True)]
+@dataclasses.dataclass(frozen=True)
+class _Plain:
+    """A kernel without groups, as long on every axis, and its padding: what nir's type check understands."""
+
+    weight: np.ndarray
+    padding: tuple[int, ...] | str
+
+
+def _plain(operation: Conv1d | Conv2d, sides: list[Sides], dilation: list[int], stride: list[int]) -> _Plain:
+    """The same convolution, with zeros in the kernel for other groups and for taps that it lacks.
+
+    ``ahead`` zero taps before a kernel and as many more zeros of padding there change nothing, nor do those behind it.
+    """
+    weight = _ungrouped(operation.weight, operation.groups)
+    kernel = weight.shape[2:]
+    totals = [step * (size - 1) for step, size in zip(dilation, kernel, strict=True)]
     uneven = any(before != after for before, after in sides)
-    if uneven and set(stride) == {1} and sides == [(total // 2, total - total // 2) for total in totals]:
-        return "same"
-    return tuple(_even(operation.kind, pair) for pair in sides)
+    square = len(set(kernel)) == 1
+    if uneven and square and set(stride) == {1} and sides == [(total // 2, total - total // 2) for total in totals]:
+        return _Plain(weight, "same")
+    lacks = [divmod(after - before, step) for (before, after), step in zip(sides, dilation, strict=True)]
+    shortest = max(size + abs(taps) for size, (taps, _) in zip(kernel, lacks, strict=True))
+    for length in (shortest, shortest + 1):
+        added = [length - size for size in kernel]
+        if not any(rest or (more + taps) % 2 for more, (taps, rest) in zip(added, lacks, strict=True)):
+            ahead = [(more + taps) // 2 for more, (taps, _) in zip(added, lacks, strict=True)]
+            around = [(front, more - front) for front, more in zip(ahead, added, strict=True)]
+            padding = [side[0] + front * step for side, front, step in zip(sides, ahead, dilation, strict=True)]
+            return _Plain(np.pad(weight, [(0, 0), (0, 0), *around]), tuple(padding))
+    raise Refused(
+        operation.kind,
+        f"has a kernel of {kernel} and zeros {sides} before and after: nir's type check wants square kernels padded "
+        "alike on both sides; make the kernel's sides all even or all odd, and pad alike",
+    )
+
+
+def _ungrouped(weight: np.ndarray, groups: int) -> np.ndarray:
+    """(out, in/groups, ...) as (out, in, ...), zero between groups."""
+    if groups == 1:
+        return weight
+    outputs, inputs = weight.shape[0] // groups, weight.shape[1]
+    dense = np.zeros((weight.shape[0], inputs * groups, *weight.shape[2:]), weight.dtype)
+    for group in range(groups):
+        rows = slice(group * outputs, (group + 1) * outputs)
+        dense[rows, group * inputs : (group + 1) * inputs] = weight[rows]
+    return dense

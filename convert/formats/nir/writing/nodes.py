@@ -8,8 +8,9 @@ from typing import Any
 import nir
 import numpy as np
 
-from convert.formats.nir.writing import bodies, frames
-from convert.formats.nir.writing.bodies import StreamShapes, strict, undamped
+from convert.formats.nir.writing import bodies, frames, version1
+from convert.formats.nir.writing.bodies import StreamShapes, no_bias, strict, undamped
+from convert.formats.nir.writing.ties import rescaled
 from spikestrip.errors import Refused
 from spikestrip.operations import (
     LIF,
@@ -29,12 +30,16 @@ from spikestrip.operations import (
     Threshold,
 )
 
-VERSION = 1
+VERSION = 2
 
 
-def encode(operation: Operation, streams: StreamShapes) -> nir.NIRNode:
-    """The canonical node of ``operation``. Raises Refused(kind, reason) for parameters that NIR can't say."""
-    encoder = ENCODERS.get(type(operation), _poisoned)
+def encode(operation: Operation, streams: StreamShapes, version: int = VERSION) -> nir.NIRNode:
+    """The canonical node of ``operation`` as ``version`` of the format has it.
+
+    Raises Refused(kind, reason) for parameters that NIR can't say.
+    """
+    encoders = ENCODERS if version == VERSION else ENCODERS | version1.ENCODERS
+    encoder = encoders.get(type(operation), _poisoned)
     dynamic = isinstance(operation, LIF | RefractoryLIF | LeakyIntegrator | S4D | Threshold)
     double = operation.bind(lambda array: array.astype(np.float64)) if dynamic else operation
     node = encoder(double, streams)
@@ -90,30 +95,22 @@ def _lif(operation: LIF, streams: StreamShapes) -> nir.NIRNode:
     if operation.reset_kind == "soft":
         return bodies.lif_soft(operation, streams)
     zero = np.zeros(operation.decay.shape)
-    gain = zero + 1 if operation.gain is None else operation.gain
-    fire = {
-        "v_threshold": streams.lift(strict(operation.threshold, operation.comparison)),
-        "v_reset": streams.lift(zero if operation.v_reset is None else operation.v_reset),
-    }
+    gain, bias, v_reset = (
+        default if array is None else array
+        for array, default in ((operation.gain, zero + 1), (operation.bias, zero), (operation.v_reset, zero))
+    )
     if undamped(operation.decay):
-        _no_bias(operation)
-        return nir.IF(r=streams.lift(gain), **fire)
-    tau = 1 / (1 - operation.decay)
-    bias = zero if operation.bias is None else operation.bias
-    return nir.LIF(tau=streams.lift(tau), r=streams.lift(tau * gain), v_leak=streams.lift(tau * bias), **fire)
-
-
-def _li(operation: LeakyIntegrator, streams: StreamShapes) -> nir.NIRNode:
-    gain = np.ones(operation.decay.shape) if operation.gain is None else operation.gain
-    if undamped(operation.decay):
-        _no_bias(operation)
-        return nir.I(r=streams.lift(gain))
-    return bodies.leaky(streams.lift(operation.decay), streams.lift(gain), operation.bias)
-
-
-def _no_bias(operation: LIF | LeakyIntegrator) -> None:
-    if operation.bias is not None and operation.bias.any():
-        raise Refused(operation.kind, "has neurons without leak but with a bias; NIR's IF and I have none")
+        no_bias(operation)
+        threshold = strict(operation.threshold, operation.comparison)
+        return nir.IF(r=streams.lift(gain), v_threshold=streams.lift(threshold), v_reset=streams.lift(v_reset))
+    unit, factor = rescaled(operation.decay)
+    return nir.LIF(
+        tau=streams.lift(1 / (1 - operation.decay)),
+        r=streams.lift(factor * gain),
+        v_leak=streams.lift(factor * bias),
+        v_threshold=streams.lift(strict(unit * operation.threshold, operation.comparison)),
+        v_reset=streams.lift(unit * v_reset),
+    )
 
 
 def _poisoned(operation: Operation, streams: StreamShapes) -> nir.NIRNode:
@@ -126,7 +123,7 @@ ENCODERS: dict[type[Operation], Callable[[Any, StreamShapes], nir.NIRNode]] = {
     Join: _join,
     LIF: _lif,
     RefractoryLIF: bodies.lif_refractory,
-    LeakyIntegrator: _li,
+    LeakyIntegrator: bodies.li,
     S4D: bodies.s4d,
     Conv1d: frames.conv1d,
     Conv2d: frames.conv2d,
