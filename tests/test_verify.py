@@ -15,8 +15,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from deploy.verification.causes import EXPECTED, FAULTS
-from deploy.verification.replay import replay
-from deploy.verification.rounding import bounds
 from deploy.verify import Verdict, command, verify
 from simulators.backends.numpy import NumpyBackend
 from simulators.run import simulate
@@ -257,7 +255,7 @@ def test_a_tie_that_float32_rounds_is_a_tie() -> None:
 
 
 def test_float64_within_its_own_bound_passes_with_a_note() -> None:
-    x = np.array([[[0.5, 0.0], [0.3, 0.0]]], np.float32)
+    x = np.array([[[0.5, 0.0], [0.3, 1e-17]]], np.float32)  # a sum of two, which may be fused
     u = 0.7 * 0.5 + float(np.float32(0.3))
     program = one_neuron(np.nextafter(u, 1), 0.7)
     late = {"n1_spike": np.array([[[0], [1]]], np.uint8)}
@@ -344,23 +342,6 @@ def test_without_the_program(program: Program, x: np.ndarray, right: Trace) -> N
     other = ran(program, x)
     other.output = other.output + 0.1
     assert not judged(right, other, None).passed
-
-
-@SLOW
-@given(programs.runs())
-def test_the_rounding_bound_holds_for_float32(drawn: tuple[Program, np.ndarray]) -> None:
-    program, x = drawn
-    spikes = ran(program, x).spikes
-    nothing = {name: np.zeros(train.shape, bool) for name, train in spikes.items()}
-    bound = bounds(program, replay(program, x, spikes, nothing).seen, 2.0**-24 + 2.0**-53, False)
-    double = Stepper(program, len(x))
-    single = Stepper(program, len(x), np, lambda array: array.astype(np.float32))
-    for t in range(x.shape[1]):
-        for stepper, dtype in ((double, np.float64), (single, np.float32)):
-            fired = {name: train[:, t].astype(dtype) for name, train in spikes.items()}
-            stepper.step(x[:, t].astype(dtype), fired)
-        for name, u in double.potentials.items():
-            assert (np.abs(u - single.potentials[name]) <= bound[name]).all()
 
 
 def test_an_operation_without_a_rule_is_never_excused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,6 +19,7 @@ CAUSES = (
     "comparison",
     "reset",
     "parameter",
+    "systematic",
     "unexplained",
 )
 EXPECTED = CAUSES[: CAUSES.index("delay")]

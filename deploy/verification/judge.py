@@ -34,7 +34,8 @@ def verify(reference: Trace, trace: Trace, program: Program | None = None) -> Ve
         return _by_spikes_alone(sides, differ)
     equal = not any(wrong.any() for wrong in differ.values())
     judged = [Judged(sides[0], program, differ)]
-    same = equal and sides[0].saturates_at == sides[1].saturates_at
+    alike = [(side.saturates_at, side.dtype, side.form) for side in sides]
+    same = equal and alike[0] == alike[1]
     judged.append(Judged(sides[1], program, differ, judged[0].replay if same else None))
     whole = None if equal else _whole_trace(judged)
     if whole is None:
@@ -176,10 +177,16 @@ def _rounding(judged: list[Judged]) -> dict[str, Any]:
     """The bound, stated: for each side and layer the largest of its neurons; and the furthest decision it excused."""
     stated: dict[str, Any] = {"statement": STATEMENT}
     for one in judged:
-        excused = [one.margins(name)[code == CODE["rounding"]].max(initial=0.0) for name, code in one.codes.items()]
+        excused = [
+            np.abs(one.decisions[name].excess[one.decisions[name].contradicts & (code == CODE["rounding"])]).max(
+                initial=0.0
+            )
+            for name, code in one.codes.items()
+        ]
         stated[one.side.role] = {
             "unit_roundoff": one.side.unit,
-            "bound": {name: float(one.bound(name).max()) for name in one.codes},
+            "bound": {name: float(one.replay.running[name].max()) for name in one.codes},
+            "bound_over_threshold": {name: one.bound_share(name) for name in one.codes},
             "furthest_excused": float(max(excused)),
         }
     return stated

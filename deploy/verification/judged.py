@@ -11,11 +11,11 @@ import numpy as np
 from deploy.verification.causes import CODE, Side
 from deploy.verification.layer_faults import explain
 from deploy.verification.replay import ROWS, Replay, Spikes, entering, potentials, replay
-from deploy.verification.rounding import bounds
+from deploy.verification.rounding import NOTABLE, Arithmetic
+from deploy.verification.systematic import systematic
 from spikestrip.operations import Bernoulli
 from spikestrip.program import Program
 
-REPLAY_UNIT = 2.0**-53  # of the float64 replay itself
 HYPOTHESIS_VALUES = 1 << 20  # values of one layer on which other neurons are tried
 
 
@@ -34,7 +34,8 @@ class Judged:
         self.notes: list[str] = []
         self.operations: dict[str, Any] = {layer.name: layer.operation for layer in program.spiking}
         self.thresholds = {name: np.ravel(operation.threshold) for name, operation in self.operations.items()}
-        self.replay = done or replay(program, side.trace.input, side.trace.spikes, asked, side.saturates_at)
+        arithmetic = None if side.unit is None else Arithmetic(side.dtype, side.unit, side.form == "parallel")
+        self.replay = done or replay(program, side.trace.input, side.trace.spikes, asked, side.saturates_at, arithmetic)
         self.decisions = self.replay.decisions
         self.errors = self._errors()
         self.codes = {name: self._code(name) for name in self.operations}
@@ -44,16 +45,25 @@ class Judged:
         if side.unit is None:
             self.notes.append(f"{side.role}: no rounding bound is known for dtype {side.dtype!r}")
             return dict.fromkeys(self.program.shapes)
-        errors = bounds(self.program, self.replay.seen, side.unit + REPLAY_UNIT, side.form == "parallel")
-        for name in self.operations:
-            if errors[name] is None:
+        errors = self.replay.bounds
+        for name, error in errors.items():
+            if error is None:
                 self.notes.append(f"{side.role}, layer {name}: no rounding bound is known on the way to it")
+            elif name in self.operations and (share := self.bound_share(name)) > NOTABLE:
+                self.notes.append(
+                    f"{side.role}, layer {name}: the rounding bound reaches {100 * share:.2g}% of the threshold"
+                )
         return errors
 
     def bound(self, name: str) -> np.ndarray:
-        """(N,) bound on the rounding of u'; 0 where none is known."""
+        """(N,) largest bound on how far u' was from the float64 replay; 0 where none is known."""
         error = self.errors[name]
         return np.zeros(self.thresholds[name].shape) if error is None else np.ravel(error)
+
+    def bound_share(self, name: str) -> float:
+        """The largest bound of a decision in the side's own arithmetic, over its threshold; of p - r over 1."""
+        threshold = np.abs(self.thresholds[name])
+        return float((self.replay.running[name] / np.where(threshold > 0, threshold, 1)).max())
 
     def margins(self, name: str) -> np.ndarray:
         """|u' - vth| of each decision."""
@@ -65,12 +75,29 @@ class Judged:
         side, decisions, margin = self.side, self.decisions[name], self.margins(name)
         code = np.full(decisions.keys.shape, CODE[side.declared or "unexplained"])
         code[decisions.saturated] = CODE["saturation"]
-        code[margin <= self.bound(name)[decisions.keys % self.thresholds[name].size]] = CODE["rounding"]
+        excused = ~decisions.contradicts | (np.abs(decisions.excess) <= decisions.bound)
+        code[excused & (self.errors[name] is not None)] = CODE["rounding"]
         code[margin == 0] = CODE["tie"]
         code[~decisions.wrong] = 0
+        self._systematic(name, code)
         if side.form == "iterative" and side.declared is None and side.unit is not None:
             self._exact_ties(name, code)
         return code
+
+    def _systematic(self, name: str, code: np.ndarray) -> None:
+        """Take the excuse from decisions that don't look like rounding."""
+        measured = self.replay.measured
+        if measured is None or self.side.unit is None:
+            return
+        decisions = self.decisions[name]
+        excused = np.flatnonzero((code == CODE["rounding"]) & decisions.contradicts)
+        roundoff = 4 * self.side.unit * self.replay.largest[name]
+        neurons = decisions.keys[excused] % self.thresholds[name].size
+        sentence = systematic(decisions.excess[excused], neurons, measured[name], roundoff) if excused.size else None
+        if sentence:
+            code[excused] = CODE[self.side.declared or "systematic"]
+            if self.side.declared is None:
+                self._fail("systematic", name, excused.size, sentence)
 
     def _exact_ties(self, name: str, code: np.ndarray) -> None:
         """A tie that holds in the side's own arithmetic and in a finer one is no matter of rounding: >= decides it.

@@ -56,8 +56,8 @@ def _allowed(one: Judged) -> np.ndarray | None:
         return np.zeros(program.shapes[program.output])  # spikes
     if error is None or unit is None:
         return None
-    divided = one.replay.seen.steps if program.readout == "mean" else 1
-    return np.asarray((error + 2 * unit * one.replay.seen.output[program.output]) / divided)
+    divided = one.side.trace.input.shape[1] if program.readout == "mean" else 1
+    return np.asarray(error.reshape(program.shapes[program.output]) / divided + 2 * unit * np.abs(one.replay.output))
 
 
 def compare_events(side: Side, counted: ledger.Events) -> str:

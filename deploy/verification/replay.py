@@ -4,15 +4,31 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from types import ModuleType
+from typing import Any, Self
 
 import numpy as np
 
-from deploy.verification.rounding import Magnitudes
+from deploy.verification.rounding import Arithmetic, Running
 from spikestrip import inputs, ledger
 from spikestrip.execution import Stepper
-from spikestrip.operations import COUNTERS, SpikingOperation, State
-from spikestrip.program import Program, at_sample
+from spikestrip.operations import (
+    COUNTERS,
+    GLU,
+    S4D,
+    Affine,
+    Array,
+    Conv1d,
+    Conv2d,
+    LayerNorm,
+    Operation,
+    Shape,
+    SpikingOperation,
+    State,
+    SumPool2d,
+)  # fmt: skip
+from spikestrip.program import Layer, Program, at_sample
 
 Spikes = Mapping[str, np.ndarray]
 ROWS = 8  # samples stepped together: what a step touches stays in a core's cache
@@ -23,13 +39,17 @@ class Decisions:
     """The decisions of one layer that contradict the program, and those that were asked for, sorted by ``keys``.
 
     keys: position in the flattened (B, T, N) spikes; potentials: u' there; wrong: it contradicts the program;
-    saturated: |u'| had passed the limit of a saturating machine by then.
+    saturated: |u'| had passed the limit of a saturating machine by then; excess: signed distance to firing in the
+    side's own arithmetic; contradicts: it is wrong there too; bound: on the rounding of u' (0 where none is known).
     """
 
     keys: np.ndarray
     potentials: np.ndarray
     wrong: np.ndarray
     saturated: np.ndarray
+    excess: np.ndarray
+    contradicts: np.ndarray
+    bound: np.ndarray
 
     def at(self, keys: np.ndarray) -> np.ndarray:
         """Indices of ``keys``, each of which must be there."""
@@ -38,18 +58,34 @@ class Decisions:
 
 @dataclasses.dataclass
 class Replay:
-    """What a replay found. output: (B, ...) as ``Program.finish`` gives it; events: as ``ledger.count`` gives them."""
+    """What a replay found. output: (B, ...) as ``Program.finish`` gives it; events: as ``ledger.count`` gives them.
+
+    bounds: layer -> (N,) the largest bound on |u' - that of the float64 replay|, None where none is known; running: the
+    largest that a decision had in the side's own arithmetic; measured: the largest difference between two arithmetics
+    on this history (None where one only was tried); largest: |u'|.
+    """
 
     decisions: dict[str, Decisions]
     output: np.ndarray
     events: ledger.Events
-    seen: Magnitudes
+    bounds: dict[str, np.ndarray | None]
+    running: dict[str, np.ndarray]
+    measured: dict[str, float] | None
+    largest: dict[str, float]
 
 
 def replay(
-    program: Program, x: np.ndarray, spikes: Spikes, asked: Mapping[str, np.ndarray], limit: float | None = None
+    program: Program,
+    x: np.ndarray,
+    spikes: Spikes,
+    asked: Mapping[str, np.ndarray],
+    limit: float | None = None,
+    arithmetic: Arithmetic | None = None,
 ) -> Replay:
     """Replay ``program`` in float64, clamped to ``spikes``, and look at every decision.
+
+    Beside it runs, if ``arithmetic`` is float32 and step by step, the side's own; and a second one of the same
+    precision, to measure what rounding really does: sums of products rounded once, or all of it step by step.
 
     x: (B, T, ...) as a trace holds it; spikes: layer -> (B, T, N); asked: layer -> (B, T, N) booleans, decisions to
     keep although they may be right; limit: |u'| at which the trace's machine saturates.
@@ -58,48 +94,150 @@ def replay(
     events: ledger.Events = {
         layer.name: {counter: np.zeros((batch, steps), np.int64) for counter in COUNTERS} for layer in program.layers
     }
-    seen = Magnitudes(program, steps)
     output: list[np.ndarray] = []
     found: dict[str, list[tuple[np.ndarray, ...]]] = {layer.name: [] for layer in program.spiking}
+    single = arithmetic is not None and arithmetic.dtype == "float32"
+    own = single and arithmetic is not None and not arithmetic.parallel
+    size_of = {layer.name: math.prod(program.shapes[layer.name]) for layer in program.spiking}
+    bounds, running = ({name: np.zeros(n) for name, n in size_of.items()} for _ in range(2))
+    measured, largest = (dict.fromkeys(size_of, 0.0) for _ in range(2))
+    last = program.output
+    if last not in size_of:
+        bounds[last] = np.zeros(math.prod(program.shapes[last]))
+    unknown: set[str] = set()
     for start in range(0, batch, ROWS):
         rows = slice(start, min(start + ROWS, batch))
         size = rows.stop - rows.start
-        given = inputs.expand(x[rows], program.input_shape).astype(np.float64)
-        stepper = Stepper(at_sample(program, start), size)
-        exceeded = {
-            layer.name: np.zeros((size, math.prod(program.shapes[layer.name])), bool) for layer in program.spiking
-        }
+        expanded = inputs.expand(x[rows], program.input_shape)
+        given: dict[type, np.ndarray] = {np.float64: expanded.astype(np.float64)}
+        here = at_sample(program, start)
+        stepper = mine = Stepper(here, size)
+        other = None
+        if single:
+            given[np.float32] = expanded.astype(np.float32)
+            mine = Stepper(here, size, np, _float32) if own else stepper
+            other = Stepper(_once_rounded(here) if own else here, size, np, _float32)
+        cast = _float32 if own else _float64
+        neurons: list[tuple[Layer, Any]] = [(layer, layer.operation.bind(cast)) for layer in here.spiking]
+        errors = None
+        if arithmetic is not None:
+            norms = _norms(here, given[np.float64], spikes, rows) if arithmetic.parallel else None
+            errors = Running(here, arithmetic, steps, norms)
+            unknown |= errors.unknown
+        exceeded = {name: np.zeros((size, n), bool) for name, n in size_of.items()}
         stream = np.empty((size, steps, *program.shapes[program.output]))
         for t in range(steps):
-            streams = stepper.step(given[:, t], _clamp(program, spikes, rows, t))
-            stream[:, t] = streams[program.output]
-            seen.update(stepper, streams)
+            streams = own_streams = stepper.step(given[np.float64][:, t], _clamp(program, spikes, rows, t))
+            if single:
+                clamped = _clamp(program, spikes, rows, t, np.float32)
+                own_streams = mine.step(given[np.float32][:, t], clamped) if own else streams
+                other.step(given[np.float32][:, t], clamped)  # type: ignore[union-attr]
+            now = errors.step(mine, own_streams) if errors else {}
+            stream[:, t] = streams[last]
+            if last not in size_of and last in now:
+                apart = np.abs(own_streams[last] - streams[last])
+                np.maximum(bounds[last], (now[last] + apart).max(axis=0).ravel(), out=bounds[last])
             for layer in program.layers:
                 counted = ledger.count_step(program, layer, stepper.entering[layer.name], streams[layer.name])
                 for counter, value in counted.items():
                     events[layer.name][counter][rows, t] = value
-            for layer in program.spiking:
-                potential = stepper.potentials[layer.name]
-                right = layer.operation.fire(potential).reshape(size, -1)  # type: ignore[attr-defined]
-                potential = potential.reshape(size, -1)
+            for layer, operation in neurons:
+                name = layer.name
+                potential = stepper.potentials[name].reshape(size, -1)
+                mined = mine.potentials[name]
+                recorded = spikes[name][rows, t] != 0
+                contradicts = operation.fire(mined).reshape(size, -1) != recorded
+                wrong = contradicts
+                if own:
+                    right = layer.operation.fire(stepper.potentials[name])  # type: ignore[attr-defined]
+                    wrong = contradicts | (right.reshape(size, -1) != recorded)
+                excess = (mined - operation.threshold).reshape(size, -1)
+                bound = np.zeros((size, size_of[name])) if name not in now else now[name].reshape(size, -1)
+                apart = np.abs(mined.reshape(size, -1) - potential) if own else 0.0
+                np.maximum(bounds[name], (bound + apart).max(axis=0), out=bounds[name])
+                np.maximum(running[name], bound.max(axis=0), out=running[name])
+                largest[name] = max(largest[name], float(np.abs(mined).max()))
+                if other is not None:
+                    measured[name] = max(measured[name], float(np.abs(other.potentials[name] - mined).max()))
                 if limit is not None:
-                    exceeded[layer.name] |= np.abs(potential) >= limit
-                wrong = right != (spikes[layer.name][rows, t] != 0)
-                sample, neuron = np.nonzero(wrong | asked[layer.name][rows, t])
+                    exceeded[name] |= np.abs(potential) >= limit
+                sample, neuron = np.nonzero(wrong | asked[name][rows, t])
                 if sample.size:
                     keys = ((start + sample) * steps + t) * potential.shape[1] + neuron
                     at = (sample, neuron)
-                    found[layer.name].append((keys, potential[at], wrong[at], exceeded[layer.name][at]))
+                    columns = (potential, wrong, exceeded[name], excess, contradicts, bound)
+                    found[name].append((keys, *(column[at] for column in columns)))
         stepper.check_finite()
         output.append(program.finish(stream))
-    return Replay({name: _gather(parts) for name, parts in found.items()}, np.concatenate(output), events, seen)
+    known = {
+        name: None if arithmetic is None or name in unknown or not np.isfinite(bound).all() else bound
+        for name, bound in bounds.items()
+    }
+    return Replay(
+        {name: _gather(parts) for name, parts in found.items()}, np.concatenate(output), events, known, running,
+        measured if single else None, largest,
+    )  # fmt: skip
+
+
+def _float64(array: np.ndarray) -> np.ndarray:
+    return array.astype(np.float64)
+
+
+def _float32(array: np.ndarray) -> np.ndarray:
+    return array.astype(np.float32)
+
+
+class _OnceRounded(Operation):
+    """An operation whose sums are made in float64 and rounded once: another order of them, so to say."""
+
+    def __init__(self, operation: Operation) -> None:
+        self.operation = operation.bind(lambda array: array.astype(np.float32).astype(np.float64))
+        self.kind = operation.kind  # type: ignore[misc]
+
+    def bind(self, convert: Callable[[np.ndarray], Array]) -> Self:
+        return self
+
+    def output_shape(self, shape: Shape) -> Shape:
+        return self.operation.output_shape(shape)
+
+    def step(self, xp: ModuleType, state: State, x: Array) -> tuple[State, Array]:
+        return state, self.operation.step(xp, state, x.astype(np.float64))[1].astype(np.float32)
+
+
+def _once_rounded(program: Program) -> Program:
+    summing = (Affine, Conv1d, Conv2d, SumPool2d, GLU, LayerNorm)
+    return dataclasses.replace(
+        program,
+        layers=tuple(
+            dataclasses.replace(layer, operation=_OnceRounded(layer.operation))
+            if isinstance(layer.operation, summing)
+            else layer
+            for layer in program.layers
+        ),
+    )
+
+
+def _norms(program: Program, x: np.ndarray, spikes: Spikes, rows: slice) -> dict[str, np.ndarray]:
+    """Layer -> (B, *shape) root of the sum of the squares that enter each SSM: an FFT's error has no time."""
+    stepper = Stepper(program, len(x))
+    squares = {
+        layer.name: np.zeros((len(x), *program.entering_shape(layer)))
+        for layer in program.layers
+        if isinstance(layer.operation, S4D)
+    }
+    for t in range(x.shape[1] if squares else 0):
+        stepper.step(x[:, t], _clamp(program, spikes, rows, t))
+        for name, total in squares.items():
+            total += stepper.entering[name] ** 2
+    return {name: np.sqrt(total) for name, total in squares.items()}
 
 
 def _gather(parts: list[tuple[np.ndarray, ...]]) -> Decisions:
-    empty = (np.empty(0, np.int64), np.empty(0), np.empty(0, bool), np.empty(0, bool))
-    keys, potentials, wrong, saturated = (np.concatenate(column) for column in zip(empty, *parts, strict=True))
-    order = np.argsort(keys)
-    return Decisions(keys[order], potentials[order], wrong[order], saturated[order])
+    types = (np.int64, np.float64, bool, bool, np.float64, bool, np.float64)  # as in Decisions
+    empty = tuple(np.empty(0, kind) for kind in types)
+    columns = [np.concatenate(column) for column in zip(empty, *parts, strict=True)]
+    order = np.argsort(columns[0])
+    return Decisions(*(column[order] for column in columns))
 
 
 def entering(

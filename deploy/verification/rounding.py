@@ -1,8 +1,8 @@
-"""How far the potentials of a run in some dtype can be from those of the float64 replay: a bound for every neuron.
+"""How far a side's potentials can be from those of the replay: a bound for every sample, neuron and step.
 
-First order, worst case, from the dtype's unit roundoff, the largest magnitudes that the replay saw, and the lengths of
-the sums. Clamping cuts it short: a spike is exact, so an error lives only between one spiking layer and the next, in
-the states on that way, and in the membrane. Derivation and references in docs/verify.md.
+The bound runs through time beside the replay, from the values of that very step. A spike is exact, so an error lives
+between one spiking layer and the next, in states, and in a membrane until it resets. First order; docs/verify.md has
+the derivation.
 """
 
 from __future__ import annotations
@@ -24,235 +24,294 @@ from spikestrip.operations import (
     Bernoulli,
     Conv1d,
     Conv2d,
+    Delay,
     LayerNorm,
     LeakyIntegrator,
     Operation,
     RefractoryLIF,
     Scale,
-    SpikingOperation,
-    Threshold,
 )  # fmt: skip
 from spikestrip.program import INPUT, Layer, Program
 
 STATEMENT = (
-    "|u' - vth| within a first-order worst-case bound: unit roundoff x (operations on the longest path) x (largest "
-    "magnitudes seen in the replay), states with the gain of their decay over all steps, parallel SSMs as FFT after "
-    "Percival (2003); the bound is given for each layer, the largest of its neurons"
+    "each decision against the replay in the side's own dtype and order (float64 for a parallel form), within a "
+    "first-order bound that runs through time with the actual values: only sums whose order is unknown and functions "
+    "like exp add error to a run step by step, and every operation to a parallel form; the bound is given for each "
+    "layer, the largest that any decision had"
 )
+NOTABLE = 0.01  # of the threshold: a bound above it can hide a fault that matters
 
 
-class Magnitudes:
-    """The largest absolute values that passed: of what entered each layer, and of outputs (or u') and states that the
-    rules below ask for. ``deviation``: the smallest sqrt(var + eps) that a LayerNorm divided by."""
+@dataclasses.dataclass(frozen=True)
+class Arithmetic:
+    """How a side computes: its dtype, the unit roundoff of that, and whether whole sequences at once."""
 
-    def __init__(self, program: Program, steps: int) -> None:
-        self.steps = steps
-        self.entering = {layer.name: np.zeros(program.entering_shape(layer)) for layer in program.layers}
-        kept = {
-            layer.name
-            for layer in program.layers
-            if isinstance(layer.operation, SpikingOperation | LeakyIntegrator | LayerNorm)
-        }
-        kept |= {source for layer in program.layers if len(_sources(layer)) > 2 for source in _sources(layer)}
-        self.output = {name: np.zeros(program.shapes[name]) for name in sorted(kept | {program.output})}
-        self.state = {
-            layer.name: {name: np.zeros(shape) for name, shape in program.state_shapes(layer).items()}
-            for layer in program.layers
-            if isinstance(layer.operation, S4D | RefractoryLIF)
-        }
-        self.deviation = dict.fromkeys(
-            (layer.name for layer in program.layers if isinstance(layer.operation, LayerNorm)), math.inf
-        )
-
-    def update(self, stepper: Stepper, streams: dict[str, Array]) -> None:
-        """Look at the step that ``stepper`` has just made."""
-        for name, largest in self.entering.items():
-            _raise(largest, stepper.entering[name])
-        for name, largest in self.output.items():
-            _raise(largest, stepper.potentials.get(name, streams[name]))
-        for name, states in self.state.items():
-            for variable, largest in states.items():
-                _raise(largest, stepper.state[name][variable])
-        for layer in stepper.program.layers if self.deviation else ():
-            if isinstance(layer.operation, LayerNorm):
-                smallest = float(np.sqrt(stepper.entering[layer.name].var(axis=1).min() + layer.operation.eps))
-                self.deviation[layer.name] = min(self.deviation[layer.name], smallest)
-
-
-def _raise(largest: np.ndarray, values: Array) -> None:
-    np.maximum(largest, np.abs(values).max(axis=0), out=largest)
-
-
-def _sources(layer: Layer) -> tuple[str, ...]:
-    return (*layer.inputs, *layer.delayed)
+    dtype: str
+    unit: float
+    parallel: bool
 
 
 @dataclasses.dataclass
 class Context:
-    """What an error rule knows: e, m: error and magnitude of what enters; out: magnitude of the output or of u'."""
+    """What an error rule sees of one step of one layer.
+
+    e, x: (B, *shape) error and value of what enters; y: its output, or u' if it spikes; fired: the recorded spikes;
+    before, after: the states of the replay; memory: the errors of the states, which the rule carries on; norm: of all
+    that enters, (B, *shape), over the whole sequence, for FFTs; steps: of the sequence.
+    """
 
     e: np.ndarray
-    m: np.ndarray
-    out: np.ndarray
-    state: dict[str, np.ndarray]
-    deviation: float
+    x: np.ndarray
+    y: np.ndarray
+    fired: np.ndarray | None
+    before: dict[str, np.ndarray]
+    after: dict[str, np.ndarray]
+    memory: dict[str, Any]
     unit: float
+    parallel: bool
+    norm: np.ndarray | None
     steps: int
-    fft: bool
+
+    def fresh(self, magnitude: np.ndarray, moved: np.ndarray) -> np.ndarray:
+        """Rounding of elementwise operations: none in a run step by step whose operands have no error yet."""
+        return self.unit * (magnitude if self.parallel else magnitude * (moved > 0))
 
 
-def bounds(program: Program, seen: Magnitudes, unit: float, parallel: bool) -> dict[str, np.ndarray | None]:
-    """Layer -> bound on the error of its output, of u' if it spikes; None where no rule is known (never guessed).
+class Running:
+    """Carries the bounds of a batch along a replay, step by step. ``unknown``: layers without a known bound.
 
-    unit: sum of the unit roundoffs of both computations; parallel: SSMs by FFT, their kernels made in float64.
+    norms: layer -> (B, *shape), what enters an SSM in a parallel form, as the root of its squares over all steps.
     """
-    errors: dict[str, np.ndarray | None] = {}
-    exact = {INPUT} | {layer.name for layer in program.spiking}
-    pending = list(program.layers)
-    while pending:  # what is fed back by spikes alone has a bound before the layer that it is fed back to
-        ready = (layer for layer in pending if all(name in exact or name in errors for name in _sources(layer)))
-        layer = next(ready, pending[0])
-        pending.remove(layer)
-        sources = _sources(layer)
-        rule = RULES.get(layer.operation.kind)
-        received = [error for name in sources if name not in exact and (error := errors.get(name)) is not None]
-        if rule is None or len(received) < sum(name not in exact for name in sources):
-            errors[layer.name] = None
-            continue
-        m = seen.entering[layer.name]
-        e = np.zeros_like(m)
-        for error in received:
-            e = e + error
-        if len(sources) == 2:
-            e = e + unit * m
-        elif len(sources) > 2:  # a partial sum can be larger than the whole
-            parts = sum(seen.output[name] + (name in exact) for name in sources)
-            e = e + (len(sources) - 1) * unit * parts
-        error = rule(
-            layer.operation,
-            Context(
-                e, m, seen.output.get(layer.name, m), seen.state.get(layer.name, {}),
-                seen.deviation.get(layer.name, 1.0), unit, seen.steps, parallel,
-            ),
-        )  # fmt: skip
-        errors[layer.name] = error if np.isfinite(error).all() else None
-    return errors
+
+    def __init__(
+        self, program: Program, arithmetic: Arithmetic, steps: int, norms: dict[str, np.ndarray] | None = None
+    ) -> None:
+        self.program = program
+        self.steps = steps
+        self.parallel = arithmetic.parallel
+        # the side rounds, and so does the replay: in the same dtype, or in float64
+        self.unit = arithmetic.unit + (2.0**-53 if self.parallel else arithmetic.unit)
+        self.norms = norms or {}
+        self.errors: dict[str, np.ndarray] = {}
+        self.unknown = _unknown(program)
+        self._memory: dict[str, dict[str, Any]] = {layer.name: {} for layer in program.layers}
+        self._states: dict[str, dict[str, Array]] = {}
+        self._previous: dict[str, tuple[np.ndarray, np.ndarray]] = {}
+
+    def step(self, stepper: Stepper, streams: dict[str, Array]) -> dict[str, np.ndarray]:
+        """Layer -> bound on the error of its output, of u' if it spikes, in the step that ``stepper`` just made."""
+        values = {name: np.asarray(stream, np.float64) for name, stream in streams.items()}
+        errors: dict[str, np.ndarray] = {INPUT: np.zeros_like(values[INPUT])}
+        bounds: dict[str, np.ndarray] = {}
+        for layer in self.program.layers:
+            name, operation = layer.name, layer.operation
+            if name in self.unknown:
+                continue
+            x = np.asarray(stepper.entering[name], np.float64)
+            after = {key: np.asarray(value, np.float64) for key, value in stepper.state[name].items()}
+            before = self._states.get(name) or {key: np.zeros_like(value) for key, value in after.items()}
+            y = np.asarray(stepper.potentials.get(name, streams[name]), np.float64)
+            e = self._entering(layer, values, errors, x)
+            fired = values[name] if operation.spiking else None
+            context = Context(
+                e, x, y, fired, before, after, self._memory[name], self.unit, self.parallel, self.norms.get(name),
+                self.steps,
+            )  # fmt: skip
+            bounds[name] = np.broadcast_to(RULES[operation.kind](operation, context), y.shape)
+            errors[name] = np.zeros_like(y) if operation.spiking else bounds[name]
+            self._states[name] = after
+        self._previous = {
+            source: (values[source], errors[source]) for source in self.program.delayed_sources if source in errors
+        }
+        return bounds
+
+    def _entering(
+        self, layer: Layer, values: dict[str, np.ndarray], errors: dict[str, np.ndarray], x: np.ndarray
+    ) -> np.ndarray:
+        nothing = (np.zeros_like(x), np.zeros_like(x))
+        parts = [(values[source], errors[source]) for source in layer.inputs]
+        parts += [self._previous.get(source, nothing) for source in layer.delayed]
+        e = sum((error for _, error in parts), np.zeros_like(x))
+        if len(parts) > 1:  # a partial sum can be larger than the whole
+            magnitude = (len(parts) - 1) * sum(np.abs(value) for value, _ in parts)
+            e = e + self.unit * (magnitude if self.parallel else magnitude * (e > 0))
+        return np.asarray(e)
 
 
-def _gain(decay: np.ndarray, steps: int) -> np.ndarray:
-    """1 + |decay| + ... + |decay|^(steps-1): what one error per step adds up to."""
-    decay = np.abs(np.asarray(decay, np.float64))
-    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        return np.where(decay == 1, steps, (1 - decay**steps) / (1 - decay))
+def _unknown(program: Program) -> set[str]:
+    """Layers without a rule, and those that their values reach before a spike."""
+    unknown: set[str] = set()
+    spiking = {layer.name for layer in program.spiking}
+    while True:
+        more = {
+            layer.name
+            for layer in program.layers
+            if layer.operation.kind not in RULES or (unknown - spiking) & {*layer.inputs, *layer.delayed}
+        }
+        if more <= unknown:
+            return unknown
+        unknown |= more
 
 
 def _affine(op: Affine, c: Context) -> np.ndarray:
     weight = np.abs(op.weight.astype(np.float64)).T
     bias = 0.0 if op.bias is None else np.abs(op.bias)
-    return c.e @ weight + (weight.shape[0] + 1) * c.unit * (c.m @ weight + bias)
+    terms = (c.x != 0).astype(np.float64) @ (weight != 0)
+    size = np.abs(c.x) @ weight + bias
+    if c.parallel:  # a norm that was folded into the weights is computed apart
+        return np.asarray(c.e @ weight + (terms + 9) * c.unit * size)
+    # one product rounds in one way; with a bias it may be fused, which matters unless the product is exact
+    binary = ((c.x == 0) | (c.x == 1)).all(axis=-1, keepdims=True)
+    alone = (terms <= 1) & (binary | (op.bias is None))
+    received = c.e @ weight
+    return np.asarray(received + (terms + 1) * c.unit * size * (~alone | (received > 0)))
 
 
 def _linear(op: Any, c: Context) -> np.ndarray:
     """A convolution or a pooling: the same operation on absolute weights carries magnitudes and errors."""
-    terms = op.weight[0].size if isinstance(op, Conv1d | Conv2d) else op.kernel_y * op.kernel_x
+    counted = op
     if isinstance(op, Conv1d | Conv2d):
-        op = dataclasses.replace(op, weight=np.abs(op.weight), bias=None if op.bias is None else np.abs(op.bias))
+        counted = dataclasses.replace(op, weight=(op.weight != 0).astype(np.float64), bias=None)
+        op = dataclasses.replace(
+            op, weight=np.abs(op.weight.astype(np.float64)), bias=None if op.bias is None else np.abs(op.bias)
+        )
     unbiased = dataclasses.replace(op, bias=None) if isinstance(op, Conv1d | Conv2d) else op
-    received = unbiased.step(np, {}, c.e[None])[1][0]
-    return np.asarray(received + (terms + 2) * c.unit * op.step(np, {}, c.m[None])[1][0])
+    received = unbiased.step(np, {}, c.e)[1]
+    terms = counted.step(np, {}, (c.x != 0).astype(np.float64))[1]
+    if not isinstance(op, Conv1d | Conv2d):
+        terms = np.full_like(terms, op.kernel_y * op.kernel_x)
+    return np.asarray(received + (terms + 2) * c.unit * op.step(np, {}, np.abs(c.x))[1])
 
 
-def _threshold(op: Threshold, c: Context) -> np.ndarray:
-    return c.e + c.unit * np.abs(op.threshold)
+def _delay(op: Delay, c: Context) -> np.ndarray:
+    state = c.memory or {name: np.zeros_like(value) for name, value in c.before.items()}
+    state, e = op.step(np, state, c.e)
+    c.memory.update(state)
+    return np.asarray(e)
 
 
 def _scale(op: Scale, c: Context) -> np.ndarray:
-    return np.abs(op.scale) * (c.e + 2 * c.unit * c.m)
+    return np.asarray(np.abs(op.scale) * (c.e + c.fresh(2 * np.abs(c.x), c.e)))
+
+
+def _clamp(op: Any, c: Context) -> np.ndarray:
+    bound = max(abs(op.low or 0), abs(op.high or 0))
+    return c.e + c.fresh(np.full_like(c.x, bound), c.e)
 
 
 def _glu(op: GLU, c: Context) -> np.ndarray:
-    half = c.m.shape[-1] // 2
+    half = c.x.shape[-1] // 2
+    value = np.abs(c.x[..., :half])
     # sigmoid' <= 1/4; 8 covers exp, sum, quotient and product
-    return c.e[..., :half] + c.m[..., :half] * (c.e[..., half:] / 4 + 8 * c.unit)
+    return np.asarray(c.e[..., :half] + value * (c.e[..., half:] / 4 + 8 * c.unit))
 
 
 def _gelu(op: Operation, c: Context) -> np.ndarray:
     # |GELU'| <= 1.13; two polynomials of degree 12 without cancellation, 24 roundings each, and a dozen more
-    return 1.13 * c.e + 40 * c.unit * c.m
+    return 1.13 * c.e + c.fresh(40 * np.abs(c.x), c.e)
 
 
 def _bernoulli(op: Bernoulli, c: Context) -> np.ndarray:
     """Of p - r: a clamp adds no error, and r is exact."""
     a, b = np.abs(op.a), np.abs(op.b)
-    return a * c.e + 3 * c.unit * (a * c.m + b + 1)
+    return np.asarray(a * c.e + c.fresh(3 * (a * np.abs(c.x) + b + 1), c.e))
 
 
 def _layer_norm(op: LayerNorm, c: Context) -> np.ndarray:
-    size = c.m.shape[0]
+    size = c.x.shape[1]
+    deviation = np.sqrt(c.x.var(axis=1, keepdims=True) + op.eps)
     weight, bias = np.abs(op.weight), np.abs(op.bias)
     # the Jacobian is a projection over the deviation: at most 1/deviation in the 2-norm
-    moved = weight / c.deviation * (np.linalg.norm(c.e) + (size + 8) * c.unit * c.m.max())
-    return moved + (size + 8) * c.unit * (c.out + 2 * bias)
+    rounded = np.linalg.norm(c.e, axis=1, keepdims=True) + (math.log2(size + 1) + 9) * c.unit * np.abs(c.x).max(
+        axis=1, keepdims=True
+    ) * (size if c.parallel else 1)
+    return np.asarray(weight / deviation * rounded + (size + 8) * c.unit * (np.abs(c.y) + 2 * bias))
 
 
 def _s4d(op: S4D, c: Context) -> np.ndarray:
     a, b, readout = (np.hypot(re, im) for re, im in ((op.a_re, op.a_im), (op.b_re, op.b_im), (op.c_re, op.c_im)))
-    h = np.hypot(c.state["re"], c.state["im"])
-    l1, l2 = _kernel_norms(op, c.steps)
-    received = l1 * c.e + np.abs(op.d) * c.e + 4 * c.unit * np.abs(op.d) * c.m
-    if c.fft:
-        # Percival 2003, theorem 5.1, to first order: unit*(3n + sqrt5*(3n+1) + 3n)*|K|*|x|; and K, x rounded once
-        n = math.ceil(math.log2(2 * c.steps)) + 1
-        return received + (6 * n + math.sqrt(5) * (3 * n + 1) + 2) * c.unit * l2 * math.sqrt(c.steps) * c.m
-    # each step rounds three products, two sums and three constants; then a tree over the modes
-    stepped = (2 * readout * _gain(a, c.steps) * 6 * c.unit * (a * h + b * c.m)).sum(axis=0)
+    x, e = np.abs(c.x), c.e
+    received = c.memory.get("h", np.zeros_like(c.before["re"])) * a + b * e[:, None]
+    # each step rounds three products, two sums and, where the dtypes are not the same, three constants
+    size = a * np.hypot(c.before["re"], c.before["im"]) + b * x[:, None]
+    error = c.memory["h"] = received + c.fresh(6 * size, received)
     levels = math.ceil(math.log2(max(a.shape[0], 2)))
-    return received + stepped + (levels + 5) * c.unit * (2 * readout * h).sum(axis=0)
+    read = (2 * readout * error).sum(axis=1) + np.abs(op.d) * e
+    size = (levels + 5) * (2 * readout * np.hypot(c.after["re"], c.after["im"])).sum(axis=1) + 4 * np.abs(op.d) * x
+    out = read + c.fresh(size, read)
+    if c.norm is None:
+        return np.asarray(out)
+    # Percival 2003, theorem 5.1, to first order: unit*(3n + sqrt5*(3n+1) + 3n)*|K|*|x|; and K, x rounded once
+    n = math.ceil(math.log2(2 * c.steps)) + 1
+    if "kernel" not in c.memory:
+        c.memory["kernel"] = _kernel_norm(op, c.steps)
+    return np.asarray(out + (6 * n + math.sqrt(5) * (3 * n + 1) + 2) * c.unit * c.memory["kernel"] * c.norm)
 
 
-def _kernel_norms(op: S4D, steps: int) -> tuple[np.ndarray, np.ndarray]:
-    """Sum of |K| and root of the sum of K^2 over the steps, for each channel."""
+def _kernel_norm(op: S4D, steps: int) -> np.ndarray:
+    """(H,): root of the sum of K^2 over the steps, D in its first."""
     a, power = op.a_re + 1j * op.a_im, (op.b_re + 1j * op.b_im) * (op.c_re + 1j * op.c_im)
-    l1, squares = np.zeros(a.shape[1]), np.zeros(a.shape[1])
-    for _ in range(steps):
-        k = 2 * power.real.sum(axis=0)
-        l1 += np.abs(k)
+    squares = np.zeros(a.shape[1])
+    for step in range(steps):
+        k = 2 * power.real.sum(axis=0) + (op.d if step == 0 else 0)
         squares += k * k
         power = power * a
-    return l1, np.sqrt(squares)
+    return np.sqrt(squares)
+
+
+def _integrated(op: LIF | LeakyIntegrator, c: Context) -> np.ndarray:
+    gain = 1.0 if op.gain is None else np.abs(op.gain)
+    bias = 0.0 if op.bias is None else np.abs(op.bias)
+    received = np.abs(op.decay) * c.memory.get("u", 0.0) + gain * c.e
+    size = np.abs(op.decay * c.before["u"]) + gain * np.abs(c.x) + bias
+    return np.asarray(received + c.fresh(4 * size, received))
 
 
 def _li(op: LeakyIntegrator, c: Context) -> np.ndarray:
-    gain = 1.0 if op.gain is None else np.abs(op.gain)
-    bias = 0.0 if op.bias is None else np.abs(op.bias)
-    return _gain(op.decay, c.steps) * (gain * c.e + 5 * c.unit * (np.abs(op.decay) * c.out + gain * c.m + bias))
+    error = c.memory["u"] = _integrated(op, c)
+    return error
 
 
 def _lif(op: LIF, c: Context) -> np.ndarray:
-    gain = 1.0 if op.gain is None else np.abs(op.gain)
-    rest = np.abs(op.threshold) + sum(np.abs(array) for array in (op.bias, op.v_reset) if array is not None)
-    return _gain(op.decay, c.steps) * (gain * c.e + 6 * c.unit * (np.abs(op.decay) * c.out + gain * c.m + rest))
+    error = _integrated(op, c)
+    if op.reset_kind == "hard":  # where it fired, v_reset is what is left, exactly
+        c.memory["u"] = error * (c.fired == 0)
+    else:
+        c.memory["u"] = error + c.fresh(2 * (np.abs(c.after["u"]) + np.abs(op.threshold)), error)
+    return error + _threshold(op, c)
+
+
+def _threshold(op: Any, c: Context) -> np.ndarray | float:
+    """A trained threshold is an exp in a parallel form."""
+    return 4 * c.unit * np.abs(op.threshold) if c.parallel else 0.0
 
 
 def _refractory(op: RefractoryLIF, c: Context) -> np.ndarray:
-    r = c.state["r"]
-    inhibited = op.inhibition * (_gain(op.decay_r, c.steps) * 3 * c.unit * r + 3 * c.unit * r)
-    rest = np.abs(op.decay) * c.out + c.m + np.abs(op.threshold)
-    return _gain(op.decay, c.steps) * (c.e + inhibited + 7 * c.unit * rest)
+    inhibited = np.abs(op.inhibition) * c.before["r"]
+    if c.parallel:
+        c.memory["r"] = np.abs(op.decay_r) * c.memory.get("r", 0.0) + 3 * c.unit * c.after["r"]
+        inhibition = np.abs(op.inhibition) * c.memory.get("r before", 0.0)
+        c.memory["r before"] = c.memory["r"]
+    else:
+        inhibition = np.zeros_like(c.e)  # R follows the recorded spikes, element by element
+    received = np.abs(op.decay) * c.memory.get("u", 0.0) + c.e + inhibition
+    error = received + c.fresh(4 * (np.abs(op.decay * c.before["u"]) + np.abs(c.x) + inhibited), received)
+    c.memory["u"] = error + c.fresh(2 * (np.abs(c.after["u"]) + np.abs(op.threshold)), error) if op.soft else error
+    return np.asarray(error + _threshold(op, c))
 
 
-RULES: dict[str, Callable[..., np.ndarray]] = {
+RULES: dict[str, Callable[..., Any]] = {
     "affine": _affine,
     "scale": _scale,
     "join": lambda op, c: c.e,
-    "delay": lambda op, c: c.e,
-    "flatten": lambda op, c: op.step(np, {}, c.e[None])[1][0],
+    "delay": _delay,
+    "flatten": lambda op, c: op.step(np, {}, c.e)[1],
     "conv1d": _linear,
     "conv2d": _linear,
     "sum_pool2d": _linear,
     "avg_pool2d": _linear,
-    "threshold": _threshold,
-    "clamp": lambda op, c: c.e + c.unit * max(abs(op.low or 0), abs(op.high or 0)),
+    "threshold": lambda op, c: c.e + _threshold(op, c),
+    "clamp": _clamp,
     "glu": _glu,
     "gelu": _gelu,
     "layer_norm": _layer_norm,
