@@ -18,22 +18,33 @@ __all__ = ["Verdict", "command", "verify"]
 @click.argument("reference", type=click.Path(path_type=Path))
 @click.argument("trace", type=click.Path(path_type=Path))
 @click.option("--program", "model", type=click.Path(path_type=Path), help="model.nir: needed to name causes.")
+@click.option("--reference-program", "reference_model", type=click.Path(path_type=Path),
+              help="What REFERENCE really computed, where that is another program (a quantised one).")  # fmt: skip
+@click.option("--trace-program", "trace_model", type=click.Path(path_type=Path), help="The same of TRACE.")
 @click.option("--json", "report", type=click.Path(path_type=Path), help="Write the verdict here too.")
-def command(reference: Path, trace: Path, model: Path | None, report: Path | None) -> int:
+def command(
+    reference: Path,
+    trace: Path,
+    model: Path | None,
+    reference_model: Path | None,
+    trace_model: Path | None,
+    report: Path | None,
+) -> int:
     """Compare TRACE with REFERENCE spike for spike, and name the cause of every difference.
 
     Exit code 0: pass; 1: fail; 2: the two can't be compared.
     """
     from rich.console import Console
 
-    program = None
-    if report is not None:
-        writable(report, (reference, trace, model))
-    if model is not None:
-        from convert.formats.nir.reading import read as read_program
+    from convert.load import load
 
-        program = read_program(model)
-    verdict = verify(read(reference), read(trace), program)
+    models = (model, reference_model, trace_model)
+    if report is not None:
+        writable(report, (reference, trace, *models))
+    program, reference_program, trace_program = (None if path is None else load(path) for path in models)
+    verdict = verify(
+        read(reference), read(trace), program, reference_program=reference_program, trace_program=trace_program
+    )
     table.show(verdict, Console())
     if report is not None:
         verdict.write(report)

@@ -64,9 +64,9 @@ def differing(a: Trace, b: Trace) -> int:
     return sum(int((a.spikes[name] != b.spikes[name]).sum()) for name in a.spikes)
 
 
-def judged(reference: Trace, other: Trace, program: Program | None) -> Verdict:
+def judged(reference: Trace, other: Trace, program: Program | None, trace_program: Program | None = None) -> Verdict:
     """The verdict, after the bookkeeping that always holds."""
-    verdict = verify(reference, other, program)
+    verdict = verify(reference, other, program, trace_program=trace_program)
     assert sum(verdict.causes.values()) == verdict.differ == differing(reference, other)
     for name, layer in verdict.layers.items():
         assert sum(layer["causes"].values()) == layer["differ"] == (reference.spikes[name] != other.spikes[name]).sum()
@@ -303,12 +303,55 @@ def test_a_quantised_trace_says_what_it_stands_for(program: Program, x: np.ndarr
     coarse = changed(program, "_ssm", rounded)
     with pytest.raises(BadInput, match="another program"):
         verify(right, ran(coarse, x), program)
-    verdict = judged(right, ran(coarse, x, quantised_from=program.sha256), program)
+    honest = ran(coarse, x, quantised_from=program.sha256)
+    verdict = judged(right, honest, program, trace_program=coarse)
     assert verdict.passed
-    assert set(verdict.contradictions["trace"]) == {"quantisation"}
+    assert verdict.contradictions["trace"]["quantisation"] > 0
+    assert set(verdict.causes) <= {"quantisation", "carried"}
+    assert verdict.events["trace"] == "equal"
     limit = float(np.median([op.operation.threshold.mean() for op in program.spiking]) * 2)
-    verdict = judged(right, ran(coarse, x, quantised_from=program.sha256, saturates_at=limit), program)
+    saturating = ran(coarse, x, quantised_from=program.sha256, saturates_at=limit)
+    verdict = judged(right, saturating, program, trace_program=coarse)
     assert set(verdict.contradictions["trace"]) == {"quantisation", "saturation"}
+
+
+def test_a_declaration_without_its_program_excuses_nothing(program: Program, x: np.ndarray, right: Trace) -> None:
+    def rounded(op: S4D) -> S4D:
+        return dataclasses.replace(op, c_re=np.round(op.c_re * 16) / 16, c_im=np.round(op.c_im * 16) / 16)
+
+    coarse = changed(program, "_ssm", rounded)
+    verdict = judged(right, ran(coarse, x, quantised_from=program.sha256), program)
+    assert not verdict.passed
+    assert verdict.causes["undeclared"] > 0
+    assert "give --trace-program" in " ".join(verdict.failures)
+    with pytest.raises(BadInput, match="is not the program that the trace says it ran"):
+        verify(right, ran(coarse, x, quantised_from=program.sha256), program, trace_program=program)
+
+
+@pytest.mark.parametrize("what", ["one flip", "random", "silence", "complement", "output"])
+def test_a_quantised_side_is_held_to_its_own_program(program: Program, x: np.ndarray, right: Trace, what: str) -> None:
+    def rounded(op: S4D) -> S4D:
+        return dataclasses.replace(op, c_re=np.round(op.c_re * 16) / 16, c_im=np.round(op.c_im * 16) / 16)
+
+    coarse = changed(program, "_ssm", rounded)
+    side = ran(coarse, x, quantised_from=program.sha256)
+    rng = np.random.default_rng(0)
+    for name, train in side.spikes.items():
+        if what == "random":
+            side.spikes[name] = (rng.random(train.shape) < 0.2).astype(np.uint8)
+        elif what == "silence":
+            side.spikes[name] = np.zeros_like(train)
+        elif what == "complement":
+            side.spikes[name] = 1 - train
+    if what == "one flip":
+        name = list(side.spikes)[-1]
+        side.spikes[name] = side.spikes[name].copy()
+        side.spikes[name][2, 80, 5] ^= 1
+    elif what == "output":
+        side.output = side.output + 123.0
+    verdict = verify(right, side, program, trace_program=coarse)
+    assert not verdict.passed
+    assert verdict.failures
 
 
 @pytest.mark.parametrize("kind", ["events", "observed", "output"])

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import copy
+
 from spikestrip.errors import BadInput
+from spikestrip.program import Program
 from spikestrip.trace import Trace
 
 # In order of gravity: where both sides are wrong about a spike, the graver cause names it.
@@ -20,6 +23,7 @@ CAUSES = (
     "reset",
     "parameter",
     "systematic",
+    "undeclared",
     "unexplained",
 )
 EXPECTED = CAUSES[: CAUSES.index("delay")]
@@ -34,15 +38,16 @@ class Side:
     """One of the two traces, and what its attributes declare about it.
 
     ``form`` "parallel": whole sequences at once, by ``parallel`` (scan, block, sdn, pmbc, ...); else step by step.
-    A parallel sdn may be wrong anywhere (surrogate), a pmbc of a fixed number of ``iterations`` too (undecided), a
-    trace that names in ``quantised_from`` the program that it stands for too (quantisation; saturation where a
-    potential passed ``saturates_at``).
+    A parallel sdn may be wrong anywhere (surrogate), a pmbc of a fixed number of ``iterations`` too (undecided). A
+    trace that names in ``quantised_from`` the program that it stands for may differ from that where its ``own`` program
+    does (quantisation; saturation where a potential passed ``saturates_at``); without its own it is excused nothing.
     """
 
-    def __init__(self, role: str, trace: Trace) -> None:
+    def __init__(self, role: str, trace: Trace, own: Program | None = None) -> None:
         attrs = trace.attrs
         self.role = role
         self.trace = trace
+        self.own = own
         self.form = str(attrs.get("form", "iterative"))
         self.parallel = str(attrs.get("parallel", "")) if self.form == "parallel" else ""
         self.dtype = str(attrs.get("dtype", ""))
@@ -54,6 +59,22 @@ class Side:
         self.saturates_at = None if limit is None else float(limit)
         if self.form not in ("iterative", "parallel"):
             raise BadInput(role, f"its form is {self.form!r}, neither iterative nor parallel")
+
+    def itself(self) -> Side:
+        """The side as one that stands for nothing but what it ran."""
+        alone = copy.copy(self)
+        alone.own, alone.quantised_from, alone.saturates_at = None, "", None
+        return alone
+
+    @property
+    def undeclared(self) -> bool:
+        """True when it says that it ran another program than it stands for, and that one isn't at hand."""
+        return bool(self.quantised_from) and self.own is None
+
+    @property
+    def advice(self) -> str:
+        """What to give, where a declaration lacks its program."""
+        return f"it says that it ran another program than it stands for: give --{self.role}-program"
 
     @property
     def program_sha256(self) -> str:
@@ -70,7 +91,7 @@ class Side:
             return "surrogate"
         if self.parallel == "pmbc" and self.trace.attrs.get("iterations"):
             return "undecided"
-        return "quantisation" if self.quantised_from else None
+        return "quantisation" if self.own is not None else None
 
     def describe(self) -> dict[str, object]:
         """What the verdict says about this side."""

@@ -10,6 +10,7 @@ from deploy.verification import alignment, pair
 from deploy.verification.causes import CAUSES, CODE, Side
 from deploy.verification.judged import Judged
 from deploy.verification.outputs import SOUND, compare_events, compare_outputs
+from deploy.verification.replay import Replay
 from deploy.verification.rounding import STATEMENT
 from deploy.verification.verdict import Verdict, earliest, layer_entry
 from spikestrip.program import Program
@@ -18,29 +19,42 @@ from spikestrip.trace import Trace
 ADVICE = "spikes differ, and why can't be judged without the program: give --program model.nir"
 
 
-def verify(reference: Trace, trace: Trace, program: Program | None = None) -> Verdict:
+def verify(
+    reference: Trace,
+    trace: Trace,
+    program: Program | None = None,
+    *,
+    reference_program: Program | None = None,
+    trace_program: Program | None = None,
+) -> Verdict:
     """Compare ``trace`` with ``reference`` and give every differing spike exactly one cause.
 
     With ``program`` each side is replayed on its own spikes, and each of its decisions judged by its own history. The
     verdict is pass when no decision of either side contradicts the program beyond what that side declares, and outputs
     and stored events are what the spikes say; without it, only when no spike differs.
+    ``reference_program``, ``trace_program``: what that side really computed, where it is another program (a quantised
+    one). The side is judged by it: what contradicts it is a fault; what is right by it, and is not what ``program``
+    decides on the same history, is quantisation.
     Raises BadInput when the two are not of the same input and program.
     """
-    sides = (Side("reference", reference), Side("trace", trace))
+    sides = (Side("reference", reference, reference_program), Side("trace", trace, trace_program))
     pair.check(*sides, program)
     order = [layer.name for layer in program.spiking] if program else list(trace.spikes)
     differ = {name: reference.spikes[name] != trace.spikes[name] for name in order}
     if program is None:
         return _by_spikes_alone(sides, differ)
     equal = not any(wrong.any() for wrong in differ.values())
-    judged = [Judged(sides[0], program, differ)]
-    alike = [(side.saturates_at, side.dtype, side.form) for side in sides]
+    judged = [_judge(sides[0], program, differ)]
+    alike = [(side.saturates_at, side.dtype, side.form, side.own) for side in sides]
     same = equal and alike[0] == alike[1]
-    judged.append(Judged(sides[1], program, differ, judged[0].replay if same else None))
+    judged.append(_judge(sides[1], program, differ, judged[0].replay if same else None))
     whole = None if equal else _whole_trace(judged)
     if whole is None:
         for one in judged:
             one.find_faults()
+    for one, side in zip(judged, sides, strict=True):
+        if side.own is not None:
+            one.against = Judged(side, program, differ)
     failures = [sentence for one in judged for sentence in one.failures]
     if whole is not None:
         codes = {name: np.full(np.count_nonzero(wrong), CODE[whole]) for name, wrong in differ.items()}
@@ -55,7 +69,7 @@ def verify(reference: Trace, trace: Trace, program: Program | None = None) -> Ve
     return Verdict(
         layers=layers,
         first=earliest(layers),
-        contradictions={one.side.role: _counts(list(one.codes.values())) for one in judged},
+        contradictions={one.side.role: _counts(one.contradictions()) for one in judged},
         output=output,
         events=events,
         rounding=_rounding(judged),
@@ -63,6 +77,11 @@ def verify(reference: Trace, trace: Trace, program: Program | None = None) -> Ve
         failures=failures,
         notes=[note for one in judged for note in one.notes] + _float64_notes(judged),
     )
+
+
+def _judge(side: Side, program: Program, differ: dict[str, np.ndarray], done: Replay | None = None) -> Judged:
+    """A side by its own program, if it has one, and else by the one that both stand for."""
+    return Judged(side, program, differ, done) if side.own is None else Judged(side.itself(), side.own, differ, done)
 
 
 def _by_spikes_alone(sides: tuple[Side, Side], differ: dict[str, np.ndarray]) -> Verdict:
@@ -132,7 +151,7 @@ def _causes(judged: list[Judged], name: str, wrong: np.ndarray) -> np.ndarray:
     Where both are, the graver; where neither is, each is right by its own history, and the difference is carried.
     """
     keys = np.flatnonzero(wrong)
-    reference, trace = (one.codes[name][one.decisions[name].at(keys)] for one in judged)
+    reference, trace = (one.codes_at(name, keys) for one in judged)
     return np.maximum(reference, trace)
 
 

@@ -24,12 +24,14 @@ class Judged:
 
     asked: layer -> (B, T, N) booleans, the decisions to look at although they may be right.
     done: the replay of the same spikes, if there is one.
+    ``against``: of a side with a program of its own, the same decisions judged by the program that it stands for.
     ``failures`` has a sentence on each fault, ``notes`` what could not be judged.
     """
 
     def __init__(self, side: Side, program: Program, asked: Spikes, done: Replay | None = None) -> None:
         self.side = side
         self.program = program
+        self.against: Judged | None = None
         self.failures: list[str] = []
         self.notes: list[str] = []
         self.operations: dict[str, Any] = {layer.name: layer.operation for layer in program.spiking}
@@ -73,8 +75,11 @@ class Judged:
     def _code(self, name: str) -> np.ndarray:
         """The cause of every decision that contradicts the program; "unexplained" until a fault is found."""
         side, decisions, margin = self.side, self.decisions[name], self.margins(name)
-        code = np.full(decisions.keys.shape, CODE[side.declared or "unexplained"])
-        code[decisions.saturated] = CODE["saturation"]
+        code = np.full(
+            decisions.keys.shape, CODE[side.declared or ("undeclared" if side.undeclared else "unexplained")]
+        )
+        if not side.undeclared:
+            code[decisions.saturated] = CODE["saturation"]
         excused = ~decisions.contradicts | (np.abs(decisions.excess) <= decisions.bound)
         code[excused & (self.errors[name] is not None)] = CODE["rounding"]
         code[margin == 0] = CODE["tie"]
@@ -147,6 +152,23 @@ class Judged:
         received = entering(self.program, self.side.trace.input[rows], spikes, names, dtype)
         return {name: (values, spikes[name].reshape(values.shape)) for name, values in received.items()}
 
+    def codes_at(self, name: str, keys: np.ndarray) -> np.ndarray:
+        """The cause of each of these decisions: a fault by its own program, else what the one it stands for says."""
+        own = self.codes[name][self.decisions[name].at(keys)]
+        if self.against is None:
+            return own
+        other = self.against.codes[name][self.against.decisions[name].at(keys)]
+        return np.where(own > CODE["rounding"], own, np.maximum(own, other))
+
+    def contradictions(self) -> list[np.ndarray]:
+        """The causes of all contradictions, layer by layer; those of ``against`` where its own program finds none."""
+        codes = list(self.codes.values())
+        if self.against is not None:
+            for name, other in self.against.codes.items():
+                wrong = self.decisions[name].keys[self.codes[name] > 0]
+                codes.append(other[~np.isin(self.against.decisions[name].keys, wrong)])
+        return codes
+
     def beyond_rounding(self) -> int:
         """Contradictions that rounding doesn't explain."""
         return sum(int(np.count_nonzero(code > CODE["rounding"])) for code in self.codes.values())
@@ -160,6 +182,9 @@ class Judged:
         """Name the fault of each layer that holds decisions nothing excuses."""
         guilty = {name: np.flatnonzero(code == CODE["unexplained"]) for name, code in self.codes.items()}
         guilty = {name: wrong for name, wrong in guilty.items() if wrong.size}
+        undeclared = sum(int(np.count_nonzero(code == CODE["undeclared"])) for code in self.codes.values())
+        if undeclared:
+            self.failures.append(f"undeclared: {self.side.role}: {undeclared} decisions; {self.side.advice}")
         for name, code in self.codes.items():
             ties = int(np.count_nonzero(code == CODE["comparison"]))
             if ties and name not in guilty:

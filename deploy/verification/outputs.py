@@ -43,8 +43,10 @@ def compare_outputs(pair: Sequence[Judged] | Sequence[Side]) -> dict[str, Any]:
     for one in judged:
         gap, allowed = np.abs(one.side.trace.output - one.replay.output), _allowed(one)
         result[one.side.role] = {"error": float(gap.max()), "bound": None if allowed is None else float(allowed.max())}
-        if not one.side.quantised_from and (gap > (0.0 if allowed is None else allowed)).any():
+        if (gap > (0.0 if allowed is None else allowed)).any():
             why = "no rounding bound is known for it" if allowed is None else f"rounding allows {allowed.max():.3g}"
+            if one.side.undeclared:
+                why = one.side.advice
             result["fault"] = f"output: {one.side.role}: is {gap.max():.3g} from what its own spikes give; {why}"
     return result
 
@@ -65,8 +67,8 @@ def compare_events(side: Side, counted: ledger.Events) -> str:
     trace = side.trace
     if not trace.events:
         return "absent"
-    if side.quantised_from:
-        return "not compared"  # they are of the quantised program, which this is not
+    if side.undeclared:
+        return "not compared"  # they are of the program that isn't at hand; its differences fail anyway
     for layer, counters in counted.items():
         if layer not in trace.events:
             return f"layer {layer} has no stored events"

@@ -18,11 +18,12 @@ def check(reference: Side, trace: Side, program: Program | None) -> None:
     mine, other = trace.trace, reference.trace
     if input_sha256(mine.input) != input_sha256(other.input):
         raise BadInput("trace", "was recorded from another input than the reference (input_sha256 differs)")
-    if trace.program_sha256 != reference.program_sha256:
-        raise BadInput(
-            "trace",
-            f"ran another program ({trace.program_sha256[:12]}) than the reference ({reference.program_sha256[:12]})",
-        )
+    for side in (reference, trace):
+        if side.own is not None:
+            _check_own(side, program)
+    stands_for = [side.program_sha256 for side in (reference, trace) if side.own is None or side.quantised_from]
+    if len(set(stands_for)) > 1:
+        raise BadInput("trace", f"ran another program ({stands_for[1][:12]}) than the reference ({stands_for[0][:12]})")
     if set(mine.spikes) != set(other.spikes):
         odd = sorted(set(mine.spikes) ^ set(other.spikes))
         raise BadInput("trace", f"has other spiking layers than the reference: {', '.join(odd)} only on one side")
@@ -32,7 +33,23 @@ def check(reference: Side, trace: Side, program: Program | None) -> None:
     if mine.output.shape != other.output.shape:
         raise BadInput("trace", f"output is {mine.output.shape}, in the reference {other.output.shape}")
     if program is not None:
-        _check_program(trace, program)
+        for side in (reference, trace):
+            if side.own is None or side.quantised_from:
+                _check_program(side, program)
+
+
+def _check_own(side: Side, program: Program | None) -> None:
+    """A side's own program must be the one that it says it ran, and shaped as the one that it stands for."""
+    own, option = side.own, f"--{side.role}-program"
+    if program is None:
+        raise BadInput(option, "needs --program too: the program that both sides stand for")
+    ran = str(side.trace.attrs.get("computed_sha256") or side.trace.attrs.get("program_sha256", ""))
+    if own is None or own.sha256 != ran:
+        raise BadInput(option, f"is not the program that the {side.role} says it ran ({ran[:12]})")
+    layers = [{layer.name: one.shapes[layer.name] for layer in one.spiking} for one in (own, program)]
+    shapes = [(one.input_shape, one.shapes[one.output], one.readout) for one in (own, program)]
+    if layers[0] != layers[1] or shapes[0] != shapes[1]:
+        raise BadInput(option, "has other spiking layers, input or output than the program that it stands for")
 
 
 def _check_side(side: Side) -> None:
