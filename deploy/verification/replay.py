@@ -80,7 +80,7 @@ def replay(
                     events[layer.name][counter][rows, t] = value
             for layer in program.spiking:
                 potential = stepper.potentials[layer.name]
-                right = layer.operation.fire(potential).reshape(size, -1)  # type: ignore[attr-defined]
+                right = layer.operation.fire({}, potential).reshape(size, -1)  # type: ignore[attr-defined]
                 potential = potential.reshape(size, -1)
                 if limit is not None:
                     exceeded[layer.name] |= np.abs(potential) >= limit
