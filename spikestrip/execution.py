@@ -52,13 +52,14 @@ class Stepper:
         streams: dict[str, Array] = {INPUT: x, **(replay or {})}
         self.entering: dict[str, Array] = {}
         self.potentials: dict[str, Array] = {}
+        self.before: dict[str, State] = {}  # of the neurons whose spikes are replayed, as they decided
         for layer, operation in self._bound:
             entering = self._gather(layer, streams)
             self.entering[layer.name] = entering
             state = self.state[layer.name]
             if replay is not None and isinstance(operation, SpikingOperation):
                 potential = operation.integrate(self.xp, state, entering)
-                self.potentials[layer.name] = potential
+                self.potentials[layer.name], self.before[layer.name] = potential, state
                 output = replay[layer.name]
                 state = operation.reset(self.xp, state, potential, output)
             else:

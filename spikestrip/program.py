@@ -13,7 +13,7 @@ from typing import Literal
 import numpy as np
 
 from spikestrip.errors import BadInput
-from spikestrip.operations import Bernoulli, Operation, Shape
+from spikestrip.operations import Operation, Shape
 
 INPUT = "input"
 Readout = Literal["sequence", "mean"]
@@ -169,7 +169,8 @@ class Program:
     @property
     def seed(self) -> int:
         """The seed of the random spikes; 0 when nothing is drawn."""
-        return next((layer.operation.seed for layer in self.layers if isinstance(layer.operation, Bernoulli)), 0)
+        seeds = (layer.operation.drawn_from() for layer in self.layers)
+        return next((seed for seed in seeds if seed is not None), 0)
 
     def finish(self, stream: np.ndarray) -> np.ndarray:
         """The network's answer from its output stream (B, T, ...): (B, ...) by mean-pool, or the stream itself."""
@@ -189,18 +190,13 @@ def at_sample(program: Program, first: int) -> Program:
 
     Whoever runs a batch in parts runs each with this program; traces state the hash of the program itself.
     """
-
-    def shifted(layer: Layer) -> Layer:
-        if not isinstance(layer.operation, Bernoulli):
-            return layer
-        return dataclasses.replace(
-            layer,
-            operation=dataclasses.replace(layer.operation, first_sample=layer.operation.first_sample + first),
-        )
-
-    if first == 0 or not any(isinstance(layer.operation, Bernoulli) for layer in program.layers):
+    moved = [layer.operation.at_sample(first) for layer in program.layers]
+    if all(operation is layer.operation for operation, layer in zip(moved, program.layers, strict=True)):
         return program
-    return dataclasses.replace(program, layers=tuple(map(shifted, program.layers)))
+    pairs = zip(program.layers, moved, strict=True)
+    return dataclasses.replace(
+        program, layers=tuple(dataclasses.replace(layer, operation=operation) for layer, operation in pairs)
+    )
 
 
 def _update(digest: hashlib._Hash, value: object) -> None:

@@ -72,7 +72,7 @@ def edited(graph: nir.NIRGraph, edits: tuple[Edit, ...]) -> nir.NIRGraph:
 class SeveralSpikes(LIF):
     """Sinabs' neuron: floor(u'/threshold) spikes in one step, each subtracting the threshold."""
 
-    def fire(self, potential: Array) -> Array:
+    def fire(self, state: State, potential: Array) -> Array:
         return np.where(potential > 0, np.trunc(potential / self.threshold), 0)
 
     def reset(self, xp: ModuleType, state: State, potential: Array, spikes: Array) -> State:

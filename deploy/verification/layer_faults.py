@@ -35,7 +35,7 @@ def explain(
             return "reset", f"every decision follows {description}"
     u = potentials(operation, entering, spikes)
     margins = np.abs(u - operation.threshold)  # type: ignore[attr-defined]
-    wrong = (operation.fire(u) != (spikes != 0)) & (margins > bound)
+    wrong = (operation.fire({}, u) != (spikes != 0)) & (margins > bound)
     if np.count_nonzero(wrong) >= ENOUGH:
         for scaled in (_threshold(operation, entering, spikes, bound), _decay(operation, entering, spikes, bound)):
             if scaled:
@@ -71,7 +71,7 @@ def _wrong(operation: SpikingOperation, entering: np.ndarray, spikes: np.ndarray
     """Decisions that contradict ``operation`` beyond rounding."""
     u = potentials(operation, entering, spikes)
     beyond = np.abs(u - operation.threshold) > bound  # type: ignore[attr-defined]
-    return int(np.count_nonzero((operation.fire(u) != (spikes != 0)) & beyond))
+    return int(np.count_nonzero((operation.fire({}, u) != (spikes != 0)) & beyond))
 
 
 def _threshold(operation: Any, entering: np.ndarray, spikes: np.ndarray, bound: np.ndarray) -> str | None:

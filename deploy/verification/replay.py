@@ -146,12 +146,12 @@ def replay(
                 potential = stepper.potentials[name].reshape(size, -1)
                 mined = mine.potentials[name]
                 recorded = spikes[name][rows, t] != 0
-                contradicts = operation.fire(mined).reshape(size, -1) != recorded
+                contradicts = operation.fire(mine.before[name], mined).reshape(size, -1) != recorded
                 wrong = contradicts
                 if own:
-                    right = layer.operation.fire(stepper.potentials[name])  # type: ignore[attr-defined]
+                    right = layer.operation.fire(stepper.before[name], stepper.potentials[name])  # type: ignore[attr-defined]
                     wrong = contradicts | (right.reshape(size, -1) != recorded)
-                excess = (mined - operation.threshold).reshape(size, -1)
+                excess = operation.excess(np, mine.before[name], mined).reshape(size, -1)
                 bound = np.zeros((size, size_of[name])) if name not in now else now[name].reshape(size, -1)
                 apart = np.abs(mined.reshape(size, -1) - potential) if own else 0.0
                 np.maximum(bounds[name], (bound + apart).max(axis=0), out=bounds[name])

@@ -67,6 +67,9 @@ def check(backend: Backend, program: Program, dtype: Dtype, device: str) -> None
     if device.split(":")[0] not in backend.devices:
         raise Refused(f"backend {backend.name}", f"has no device {device!r}; it runs on {', '.join(backend.devices)}")
     for layer in program.layers:
+        held = layer.operation.dtypes
         reason = backend.refuses(program, layer, dtype)
+        if dtype not in held:
+            reason = f"can't be held exactly in {dtype}; run it in {' or '.join(held)}"
         if reason is not None:
             raise Refused(f"backend {backend.name}, layer {layer.name} ({layer.operation.kind})", reason)

@@ -32,6 +32,8 @@ class Operation:
     """The name in NIR metadata, in tables and in error messages."""
     spiking: ClassVar[bool] = False
     """True when the output is 0 or 1 in every step."""
+    dtypes: ClassVar[tuple[str, ...]] = ("float32", "float64")
+    """The dtypes that can hold the operation exactly."""
     counts_values: ClassVar[bool] = True
     """False when ``count`` needs nothing of its input but the shape, so that the ledger need not compute it."""
     rowwise: ClassVar[bool] = False
@@ -53,6 +55,14 @@ class Operation:
         for name, value in self.arrays().items():
             setattr(bound, name, convert(value))
         return bound
+
+    def at_sample(self, first: int) -> Self:
+        """The operation for a part of a batch that begins ``first`` samples later; itself where nothing is drawn."""
+        return self
+
+    def drawn_from(self) -> int | None:
+        """The seed of what the operation draws, or None when it draws nothing."""
+        return None
 
     def output_shape(self, shape: Shape) -> Shape:
         """The shape of one output step for inputs of ``shape``. Raises BadInput(kind, ...) if it does not fit."""
@@ -100,8 +110,16 @@ class SpikingOperation(Operation):
         """u'[t], the membrane potential before reset."""
         raise NotImplementedError
 
-    def fire(self, potential: Array) -> Array:
-        """s[t] as booleans."""
+    def excess(self, xp: ModuleType, state: State, potential: Array) -> Array:
+        """The signed distance of u'[t] to firing, given the state before the step: it fires where this is >= 0.
+
+        Where the neuron fires only above its threshold (``comparison`` "gt") it fires where this is > 0. IEEE
+        subtraction with subnormals has the right sign, so that this agrees with ``fire`` at every value, ties included.
+        """
+        raise NotImplementedError
+
+    def fire(self, state: State, potential: Array) -> Array:
+        """s[t] as booleans, given the state before the step and u'[t]."""
         raise NotImplementedError
 
     def reset(self, xp: ModuleType, state: State, potential: Array, spikes: Array) -> State:
@@ -110,7 +128,7 @@ class SpikingOperation(Operation):
 
     def step(self, xp: ModuleType, state: State, x: Array) -> tuple[State, Array]:
         potential = self.integrate(xp, state, x)
-        spikes = xp.astype(self.fire(potential), x.dtype)
+        spikes = xp.astype(self.fire(state, potential), x.dtype)
         return self.reset(xp, state, potential, spikes), spikes
 
 

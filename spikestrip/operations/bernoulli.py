@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from types import ModuleType
-from typing import ClassVar
+from typing import ClassVar, Self
 
 import numpy as np
 
@@ -52,6 +52,12 @@ class Bernoulli(SpikingOperation):
         """What p - r must exceed: 0 for every neuron, (H,)."""
         return np.zeros(self.a.shape)
 
+    def at_sample(self, first: int) -> Self:
+        return dataclasses.replace(self, first_sample=self.first_sample + first) if first else self
+
+    def drawn_from(self) -> int | None:
+        return self.seed
+
     def output_shape(self, shape: Shape) -> Shape:
         if len(shape) != 1:
             raise BadInput(self.kind, f"takes inputs of one axis (neurons are numbered along it), not {shape}")
@@ -67,7 +73,10 @@ class Bernoulli(SpikingOperation):
         p = xp.clip(drive, 0, 1) + 0 * drive  # NaN where the drive is infinite, too: an overflow is no probability
         return p - xp.astype(self._draws(xp, state), x.dtype) * 2.0**-BITS
 
-    def fire(self, potential: Array) -> Array:
+    def excess(self, xp: ModuleType, state: State, potential: Array) -> Array:
+        return potential
+
+    def fire(self, state: State, potential: Array) -> Array:
         return potential > 0
 
     def reset(self, xp: ModuleType, state: State, potential: Array, spikes: Array) -> State:

@@ -58,7 +58,10 @@ class LIF(SpikingOperation):
         potential = self.decay * state["u"] + current
         return potential if self.bias is None else potential + self.bias
 
-    def fire(self, potential: Array) -> Array:
+    def excess(self, xp: ModuleType, state: State, potential: Array) -> Array:
+        return potential - self.threshold
+
+    def fire(self, state: State, potential: Array) -> Array:
         return potential >= self.threshold if self.comparison == "ge" else potential > self.threshold
 
     def reset(self, xp: ModuleType, state: State, potential: Array, spikes: Array) -> State:
@@ -104,7 +107,10 @@ class RefractoryLIF(SpikingOperation):
     def integrate(self, xp: ModuleType, state: State, x: Array) -> Array:
         return self.decay * state["u"] + x - self.inhibition * state["r"]
 
-    def fire(self, potential: Array) -> Array:
+    def excess(self, xp: ModuleType, state: State, potential: Array) -> Array:
+        return potential - self.threshold
+
+    def fire(self, state: State, potential: Array) -> Array:
         return potential >= self.threshold
 
     def reset(self, xp: ModuleType, state: State, potential: Array, spikes: Array) -> State:

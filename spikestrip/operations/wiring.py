@@ -94,7 +94,10 @@ class Threshold(SpikingOperation):
     def integrate(self, xp: ModuleType, state: State, x: Array) -> Array:
         return x
 
-    def fire(self, potential: Array) -> Array:
+    def excess(self, xp: ModuleType, state: State, potential: Array) -> Array:
+        return potential - self.threshold
+
+    def fire(self, state: State, potential: Array) -> Array:
         return potential >= self.threshold if self.comparison == "ge" else potential > self.threshold
 
     def reset(self, xp: ModuleType, state: State, potential: Array, spikes: Array) -> State:
