@@ -37,8 +37,9 @@ def check(
 ) -> Report:
     """Run the NIR file ``path`` on the input of the .npy file ``source`` under every platform's rule.
 
-    Without ``source``: Bernoulli spikes, rate 0.3, 200 steps, seed 0. dt: seconds of a step; by default what the file's metadata say or 1e-4, and 1
-    for our own canonical files. Raises BadInput where the reference, NIR as written, can't be run.
+    Without ``source``: Bernoulli spikes, rate 0.3, 200 steps, seed 0. dt: seconds of a step; by default what the
+    file's metadata say or 1e-4, and 1 for our own canonical files. Raises BadInput where the reference,
+    NIR as written, can't be run.
     """
     loaded = load(path)
     ours = loaded.graph.metadata.get("spikestrip") == "canonical"
