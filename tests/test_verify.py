@@ -288,6 +288,14 @@ def test_only_a_declared_side_may_be_wrong(
         assert not judged(of_spikes(program, x, spikes, **attrs), of_spikes(program, x, wrong), program).passed
 
 
+def test_what_a_declaration_alone_excuses_is_said(program: Program, x: np.ndarray, right: Trace) -> None:
+    spikes = flipped(right.spikes, np.random.default_rng(0), 3e-3)
+    verdict = judged(of_spikes(program, x, spikes, form="parallel", parallel="sdn"), right, program)
+    excused = verdict.contradictions["reference"]["surrogate"]
+    assert any(note.startswith(f"reference: {excused} decisions are excused as surrogate") for note in verdict.notes)
+    assert not any("excused" in note for note in judged(right, right, program).notes)
+
+
 def test_a_permuted_reference_is_no_surrogate(program: Program, x: np.ndarray, right: Trace) -> None:
     spikes = flipped(right.spikes, np.random.default_rng(0), 3e-3)
     mixed = {name: np.roll(train, 1, axis=0) for name, train in spikes.items()}

@@ -37,13 +37,18 @@ def check(
 ) -> Report:
     """Run the NIR file ``path`` on the input of the .npy file ``source`` under every platform's rule.
 
-    Without ``source``: Bernoulli spikes, rate 0.3, 200 steps, seed 0. dt: seconds of a step; by default 1e-4, and 1 for
-    our own canonical files. Raises BadInput where the reference, NIR as written, can't be run.
+    Without ``source``: Bernoulli spikes, rate 0.3, 200 steps, seed 0. dt: seconds of a step; by default what the
+    file's metadata say or 1e-4, and 1 for our own canonical files. Raises BadInput where the reference,
+    NIR as written, can't be run.
     """
     loaded = load(path)
     ours = loaded.graph.metadata.get("spikestrip") == "canonical"
-    rules = Rules(dt=dt if dt is not None else 1.0 if ours else 1e-4, reset=reset)  # type: ignore[arg-type]
+    rules = Rules(reset=reset)  # type: ignore[arg-type]
+    if dt is not None or ours:
+        rules = dataclasses.replace(rules, dt=1.0 if dt is None else dt)
     try:
+        if not ours:
+            rules = dataclasses.replace(rules, dt=standard.step(loaded, rules))
         return _Checker(loaded, rules, source, ours).report()
     except BadInput as error:
         if error.where in ("--dt", "--reset") or error.where == str(source):

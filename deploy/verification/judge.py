@@ -75,7 +75,7 @@ def verify(
         rounding=_rounding(judged),
         sides={one.side.role: one.side.describe() for one in judged},
         failures=failures,
-        notes=[note for one in judged for note in one.notes] + _float64_notes(judged),
+        notes=[note for one in judged for note in one.notes] + _float64_notes(judged) + _unchecked(judged),
     )
 
 
@@ -209,6 +209,20 @@ def _rounding(judged: list[Judged]) -> dict[str, Any]:
             "furthest_excused": float(max(excused)),
         }
     return stated
+
+
+def _unchecked(judged: list[Judged]) -> list[str]:
+    """What was excused by a declaration alone: a surrogate or a fixed number of iterations isn't computed anew."""
+    notes = []
+    for one in judged:
+        cause = one.side.declared
+        excused = sum(int(np.count_nonzero(code == CODE[cause])) for code in one.codes.values()) if cause else 0
+        if excused:
+            notes.append(
+                f"{one.side.role}: {excused} decisions are excused as {cause} by its declaration alone; "
+                f"{one.side.parallel} itself was not computed, so a fault below it would not be seen"
+            )
+    return notes
 
 
 def _float64_notes(judged: list[Judged]) -> list[str]:

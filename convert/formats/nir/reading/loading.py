@@ -7,6 +7,7 @@ made by ``nir`` itself, and graphs are assembled without its type check: shapes 
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ LEAVES = (
     *("Affine", "AvgPool2d", "Conv1d", "Conv2d", "CubaLI", "CubaLIF", "Delay", "Flatten", "I", "IF", "Input", "LI"),
     *("LIF", "Linear", "Output", "Scale", "SumPool2d", "Threshold"),
 )
+NEURONS = ("CubaLI", "CubaLIF", "I", "IF", "LI", "LIF")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,7 +94,8 @@ class _Reader:
                 if end not in nodes:
                     raise self.bad(where, f"edge {edge[0]} -> {edge[1]} names {end!r}, which is no node")
         if len(set(edges)) < len(edges):
-            raise self.bad(where, "has the same edge twice")
+            source, target = max(edges, key=edges.count)
+            raise self.bad(where, f"has the edge {source} -> {target} twice")
         return edges  # type: ignore[return-value]
 
     def leaf(self, kind: str, fields: dict[str, Any], where: str) -> nir.NIRNode:
@@ -103,6 +106,8 @@ class _Reader:
         for name, value in fields.items():
             if isinstance(value, np.ndarray) and value.dtype.kind not in "biuf":
                 raise self.bad(where, f"{name} is not made of real numbers (dtype {value.dtype})")
+        if kind in NEURONS:
+            _spread(fields)
         try:
             return nir.dict2NIRNode(fields | {"type": kind})
         except (AssertionError, AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
@@ -116,6 +121,22 @@ class _Reader:
             return _value(item)
         except (OSError, TypeError, ValueError) as error:
             raise self.bad(where, f"{item.name.rsplit('/')[-1]} can't be read ({error})") from error
+
+
+def _spread(fields: dict[str, Any]) -> None:
+    """Parameters of one neuron in one shape: nir wants them alike, and files mix one number with one for each neuron.
+
+    Shapes that don't fit together are left for nir to name.
+    """
+    numbers = {name: value for name, value in fields.items() if isinstance(value, np.ndarray | np.generic)}
+    shapes = {np.shape(value) for value in numbers.values()}
+    if len(shapes) > 1:
+        largest = max(shapes, key=lambda shape: (math.prod(shape), len(shape)))
+        if all(shape == largest or math.prod(shape) == 1 for shape in shapes):
+            fields |= {
+                name: value if np.shape(value) == largest else np.full(largest, np.reshape(value, ()))
+                for name, value in numbers.items()
+            }
 
 
 def _value(dataset: h5py.Dataset) -> Any:

@@ -15,11 +15,18 @@ METHODS = ("euler", "exponential", "impulse")
 IMPORTER = "as-importer:"
 
 
+class Unstated(float):
+    """A number that nobody stated: a file that states one is followed."""
+
+
+DEFAULT_DT = Unstated(1e-4)
+
+
 @dataclasses.dataclass(frozen=True)
 class Rules:
     """One reading of NIR's equations.
 
-    dt: seconds of one step.
+    dt: seconds of one step; where it isn't given, what the file's metadata say, or 1e-4.
     integrate: "euler": forward Euler; "exponential": exact between steps, the input held over each; "impulse": exact
     decay between steps, and each input acts at once, as an impulse of area dt; "as-importer:NAME": what that importer
     makes of the file's parameters (it brings its own dt, comparison and reset).
@@ -28,7 +35,7 @@ class Rules:
     nothing: files of older nir hold no v_reset and mean subtraction, yet newer readers take them as hard.
     """
 
-    dt: float = 1e-4
+    dt: float = DEFAULT_DT
     integrate: str = "euler"
     compare: Comparison = "gt"
     reset: Reset | None = None

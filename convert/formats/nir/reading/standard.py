@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -10,22 +11,69 @@ import numpy as np
 
 from convert import cycles
 from convert.formats.nir.platforms import importers
+from convert.formats.nir.reading import metadata
+from convert.formats.nir.reading.feedback import from_the_first_step
 from convert.formats.nir.reading.loading import Loaded
-from convert.formats.nir.reading.rules import IMPORTER, Reset, Rules, leak, synapse
+from convert.formats.nir.reading.rules import IMPORTER, Reset, Rules, Unstated, leak, synapse
 from convert.formats.nir.reading.structure import Flat, flatten
 from convert.formats.nir.reading.synapses import FRAMES
 from spikestrip.errors import BadInput
 from spikestrip.operations import LIF, Delay, Join, LeakyIntegrator, Operation, Scale, Shape, Threshold
 from spikestrip.program import INPUT, Layer, Program
 
-SOFT = ("soft", "subtract", "subtraction")
-HARD = ("hard", "zero")
+NEVER = float(np.finfo(np.float32).max)
+"""A threshold that no potential reaches, and that both float32 and float64 hold."""
+LONG = 1000
+"""Steps of silence under an input of 1 that are worth a remark, where nobody stated dt."""
 
 
 def program(loaded: Loaded, rules: Rules) -> tuple[Program, tuple[str, ...]]:
     """The program of a graph that we did not write, and remarks. Raises BadInput(node, reason)."""
     flat, entry, exit_ = flatten(loaded.graph)
-    return _Builder(loaded, rules, flat, entry, exit_).build()
+    rules, remarks = _by_the_file(loaded, rules)
+    flat.remarks += remarks
+    try:
+        return _Builder(loaded, rules, flat, entry, exit_).build()
+    except BadInput as error:
+        shifted = {name: _without_batch(node) for name, node in flat.nodes.items() if _counts_from_one(node)}
+        if not shifted or rules.integrate.startswith(IMPORTER):
+            raise
+        paths = ", ".join(flat.paths[name] for name in shifted)
+        remark = f"{paths}: Flatten is read with the batch as its axis 0, since the shapes fit in no other way"
+        other = dataclasses.replace(flat, nodes=flat.nodes | shifted, remarks=[*flat.remarks, remark])
+        try:
+            return _Builder(loaded, rules, other, entry, exit_).build()
+        except BadInput:  # neither way: what the nodes say by NIR's own counting is told
+            raise error from None
+
+
+def step(loaded: Loaded, rules: Rules) -> float:
+    """Seconds of one step of this file: as asked for, or else as its metadata say, or else the default."""
+    return _by_the_file(loaded, rules)[0].dt
+
+
+def _by_the_file(loaded: Loaded, rules: Rules) -> tuple[Rules, list[str]]:
+    if rules.integrate.startswith(IMPORTER):
+        return rules, []  # importers read no metadata
+    if isinstance(rules.dt, Unstated):
+        dt = metadata.step(loaded.graph)
+        said = [] if dt is None else [f"dt is {dt:g} s, as the file's metadata say"]
+        return (rules if dt is None else dataclasses.replace(rules, dt=dt)), said
+    try:
+        dt = metadata.step(loaded.graph)
+    except BadInput:
+        dt = None
+    differs = dt is not None and dt != rules.dt
+    return rules, [f"dt is {rules.dt:g} s as asked for, although the file's metadata say {dt:g} s"] if differs else []
+
+
+def _counts_from_one(node: nir.NIRNode) -> bool:
+    return isinstance(node, nir.Flatten) and int(node.start_dim) >= 1
+
+
+def _without_batch(node: nir.Flatten) -> nir.Flatten:
+    end = int(node.end_dim)
+    return nir.Flatten({"input": None}, int(node.start_dim) - 1, end - 1 if end > 0 else end)
 
 
 class _Builder:
@@ -68,7 +116,33 @@ class _Builder:
         output = self.resolve(self.exit)
         if output == INPUT:
             raise BadInput("graph", "leads from its input to its output without a node between")
-        return Program(shape, layers, output), tuple(dict.fromkeys(self.remarks))
+        made = Program(shape, layers, output)
+        self.check_shapes(made)
+        if self.importer is None or self.rules.integrate == f"{IMPORTER}snntorch":
+            made, moved = from_the_first_step(made)
+            for name in moved:
+                path = self.flat.paths.get(name, name)
+                self.remarks.append(f"{path}: its bias enters in the first step too; norse leaves it out there")
+        return made, tuple(dict.fromkeys(self.remarks))
+
+    def check_shapes(self, made: Program) -> None:
+        """What nodes state about their stream, held against it: ends are refused, frames remarked (nir infers some)."""
+        layers = {layer.name: layer for layer in made.layers}
+        for name, node in self.flat.nodes.items():
+            path = self.flat.paths[name]
+            if isinstance(node, nir.Input | nir.Output):
+                stated, found = _shape(next(iter(node.input_type.values()))), made.shapes[self.resolve(name)]
+                if stated and stated != found:
+                    raise BadInput(path, f"states the shape {stated}, and {found} arrives")
+                continue
+            if isinstance(node, nir.Conv1d | nir.Conv2d):
+                stated, found = _shape(node.input_shape), made.entering_shape(layers[name])[1:]
+            elif isinstance(node, nir.Flatten):
+                stated, found = _shape(node.input_type["input"]), made.entering_shape(layers[name])
+            else:
+                continue
+            if stated and stated != found:
+                self.remarks.append(f"{path}: states inputs of shape {stated}, but {found} arrives; it is run on that")
 
     def resolve(self, name: str) -> str:
         while name in self.alias:
@@ -91,7 +165,11 @@ class _Builder:
         if self.importer is not None and kind not in self.importer.takes:
             raise BadInput(path, f"is a {kind}, which that importer drops, changes or stops at")
         for field, value in vars(node).items():
-            if isinstance(value, np.ndarray) and value.dtype.kind == "f" and not np.isfinite(value).all():
+            if not isinstance(value, np.ndarray) or value.dtype.kind != "f":
+                continue
+            if field in ("threshold", "v_threshold"):
+                value = np.where(np.isposinf(value), NEVER, value)
+            if not np.isfinite(value).all():
                 raise BadInput(path, f"{field} holds NaN or infinity")
         try:
             NODES[type(node)](self, name, node, inputs, delayed)
@@ -111,26 +189,31 @@ class _Builder:
         return next((self.shapes[name] for name in map(self.resolve, sources) if name in self.shapes), None)
 
     def fitted(self, node: nir.NIRNode, fields: str, sources: tuple[str, ...]) -> dict[str, np.ndarray]:
-        """The node's parameters in float64; one value for all neurons is spread over the stream that enters."""
+        """The node's parameters in float64, spread over the stream that enters as numpy does: one value for all
+        neurons, or (C, 1, 1) over frames. An infinite threshold becomes one that nothing reaches.
+        """
         values = {field: np.asarray(getattr(node, field), np.float64) for field in fields.split()}
         shape = self.entering(sources)
+        for field, value in values.items():
+            if field.endswith("threshold") and np.isposinf(value).any():
+                value = np.where(np.isposinf(value), NEVER, value)
+            if shape is not None and value.size == 1:
+                value = np.full(shape, value.reshape(()))
+            elif shape is not None and len(shape) == value.ndim and _spreads(value.shape, shape):
+                value = np.broadcast_to(value, shape).copy()
+            values[field] = value
         shapes = {value.shape for value in values.values()}
-        if shape is not None and shapes != {shape} and all(value.size == 1 for value in values.values()):
-            return {field: np.full(shape, value.reshape(())) for field, value in values.items()}
         if len(shapes) > 1:
             raise BadInput("parameters", f"have different shapes {sorted(shapes)}")
         return values
 
     def reset(self, name: str) -> Reset:
-        """As asked for, or as the metadata of the node or of the file say, or as the file's v_reset implies."""
+        """As asked for, or as the metadata of the node or of a graph around it say, or as its v_reset implies."""
         if self.rules.reset is not None:
             return self.rules.reset
-        for metadata in (self.flat.nodes[name].metadata, self.loaded.graph.metadata):
-            for key in ("reset", "reset_mechanism"):
-                if metadata.get(key) in SOFT:
-                    return "soft"
-                if metadata.get(key) in HARD:
-                    return "hard"
+        stated = metadata.reset(self.flat.scopes[name])
+        if stated is not None:
+            return stated
         if self.flat.paths[name] in self.loaded.without_reset:
             raise BadInput(
                 name,
@@ -168,6 +251,8 @@ class _Builder:
         v_reset = values["v_reset"]
         if reset == "soft" and v_reset.any():
             self.remarks.append(f"{self.flat.paths[name]}: v_reset is not 0, and reset by subtraction leaves it out")
+        if gain is not None and not bias.any():
+            self.check_speed(name, values["v_threshold"], gain)
         neuron = LIF(
             decay,
             values["v_threshold"],
@@ -233,6 +318,9 @@ class _Builder:
         values = self.fitted(node, "threshold", inputs + delayed)
         self.put(name, Threshold(values["threshold"], self.rules.compare), inputs, delayed)
 
+    def scale(self, name: str, node: nir.Scale, inputs: tuple[str, ...], delayed: tuple[str, ...]) -> None:
+        self.put(name, Scale(self.fitted(node, "scale", inputs + delayed)["scale"]), inputs, delayed)
+
     def frame(self, name: str, node: nir.NIRNode, inputs: tuple[str, ...], delayed: tuple[str, ...]) -> None:
         if self.importer is not None and isinstance(node, nir.SumPool2d) and np.any(node.padding):
             raise BadInput(name, "has padding, which that importer leaves out")
@@ -243,6 +331,19 @@ class _Builder:
             raise BadInput(name, "has a time constant that is not positive")
         if self.rules.integrate == "euler" and (tau < self.rules.dt).any():
             self.remarks.append(f"{self.flat.paths[name]}: dt is longer than a time constant; forward Euler overshoots")
+
+    def check_speed(self, name: str, threshold: np.ndarray, gain: np.ndarray) -> None:
+        """Say so where nobody stated dt and the default makes a neuron silent for long."""
+        steps = np.divide(threshold, gain, out=np.zeros_like(threshold), where=(gain > 0) & (threshold < NEVER))
+        if isinstance(self.rules.dt, Unstated) and steps.min() > LONG:
+            self.remarks.append(
+                f"{self.flat.paths[name]}: with the default dt of {self.rules.dt:g} s an input of 1 can't fire it "
+                f"within {int(steps.min())} steps; if its numbers are meant by the step, give --dt 1"
+            )
+
+
+def _spreads(part: Shape, whole: Shape) -> bool:
+    return all(size in (1, full) for size, full in zip(part, whole, strict=True))
 
 
 def _shape(types: Any) -> Shape | None:
@@ -258,5 +359,6 @@ NODES: dict[type[nir.NIRNode], Callable[..., None]] = {
     nir.CubaLI: _Builder.cuba,
     nir.Delay: _Builder.delay,
     nir.Threshold: _Builder.threshold,
+    nir.Scale: _Builder.scale,
     **dict.fromkeys(FRAMES, _Builder.frame),
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from typing import Any
 
 import nir
 
@@ -18,11 +19,13 @@ STATEFUL = (nir.LI, nir.LIF, nir.I, nir.IF, nir.CubaLI, nir.CubaLIF)
 class Flat:
     """nodes: leaves by layer name; nested Inputs and Outputs are junctions among them.
 
-    edges: (source, target, delayed). paths: layer name -> the node's own path in the file.
+    edges: (source, target, delayed). paths: layer name -> the node's own path in the file. scopes: layer name -> the
+    metadata of the node and of the graphs around it, the nearest first.
     """
 
     nodes: dict[str, nir.NIRNode] = dataclasses.field(default_factory=dict)
     paths: dict[str, str] = dataclasses.field(default_factory=dict)
+    scopes: dict[str, tuple[dict[str, Any], ...]] = dataclasses.field(default_factory=dict)
     edges: list[tuple[str, str, bool]] = dataclasses.field(default_factory=list)
     remarks: list[str] = dataclasses.field(default_factory=list)
 
@@ -38,7 +41,7 @@ class Flat:
 def flatten(graph: nir.NIRGraph) -> tuple[Flat, str, str]:
     """``graph`` without nesting, and the names of the junctions at its input and output."""
     flat = Flat()
-    return (flat, *_add(flat, graph, ""))
+    return (flat, *_add(flat, graph, "", ()))
 
 
 def is_stateful(node: nir.NIRNode) -> bool:
@@ -48,7 +51,8 @@ def is_stateful(node: nir.NIRNode) -> bool:
     return isinstance(node, STATEFUL)
 
 
-def _add(flat: Flat, graph: nir.NIRGraph, path: str) -> tuple[str, str]:
+def _add(flat: Flat, graph: nir.NIRGraph, path: str, around: tuple[dict[str, Any], ...]) -> tuple[str, str]:
+    scope = (graph.metadata, *around)
     nodes, edges = _with_ends(graph, path)
     delayed, ambiguous = cycles.delayed_edges({name: is_stateful(node) for name, node in nodes.items()}, edges)
     for group in ambiguous:
@@ -62,11 +66,12 @@ def _add(flat: Flat, graph: nir.NIRGraph, path: str) -> tuple[str, str]:
         if "spikestrip_op" in node.metadata:
             raise BadInput(path + name, "carries a spikestrip_op, but the graph around it is not marked canonical")
         if isinstance(node, nir.NIRGraph):
-            enter[name], leave[name] = _add(flat, node, f"{path}{name}/")
+            enter[name], leave[name] = _add(flat, node, f"{path}{name}/", scope)
         else:
             layer = flat.name(path + name)
             flat.nodes[layer] = node
             flat.paths[layer] = path + name
+            flat.scopes[layer] = (node.metadata, *scope)
             enter[name] = leave[name] = layer
     flat.edges += [(leave[a], enter[b], (a, b) in delayed) for a, b in edges]
     return (
@@ -79,6 +84,11 @@ def _with_ends(graph: nir.NIRGraph, path: str) -> tuple[dict[str, nir.NIRNode], 
     """Nodes and edges with exactly one Input and one Output; as ``nir`` does, a missing one is put at a loose end."""
     nodes, edges = dict(graph.nodes), list(graph.edges)
     where = path.rstrip("/") or "graph"
+    for source, target in edges:
+        if isinstance(nodes[target], nir.Input):
+            raise BadInput(path + target, f"is an Input, and the edge {source} -> {target} enters it from inside")
+        if isinstance(nodes[source], nir.Output):
+            raise BadInput(path + source, f"is an Output, and the edge {source} -> {target} leaves it to the inside")
     for kind, end in ((nir.Input, 1), (nir.Output, 0)):
         found = [name for name, node in nodes.items() if isinstance(node, kind)]
         if len(found) > 1:

@@ -9,7 +9,7 @@ import nir
 import numpy as np
 
 from spikestrip.errors import BadInput
-from spikestrip.operations import Affine, AvgPool2d, Conv1d, Conv2d, Flatten, Operation, Scale, SumPool2d
+from spikestrip.operations import Affine, AvgPool2d, Conv1d, Conv2d, Flatten, Operation, SumPool2d
 
 
 def _affine(node: nir.Affine | nir.Linear) -> Affine:
@@ -17,9 +17,10 @@ def _affine(node: nir.Affine | nir.Linear) -> Affine:
     if any(size != 1 for size in weight.shape[:-2]):
         raise BadInput("weight", f"of shape {weight.shape} is a stack of matrices; one matrix is understood")
     bias = getattr(node, "bias", None)
-    if bias is not None and np.size(bias) != weight.shape[-2]:
+    if bias is not None and np.size(bias) not in (1, weight.shape[-2]):
         raise BadInput("bias", f"has {np.size(bias)} values for {weight.shape[-2]} outputs")
-    return Affine(weight.reshape(weight.shape[-2:]), None if bias is None else np.asarray(bias).reshape(-1))
+    spread = None if bias is None else np.broadcast_to(np.reshape(bias, -1), weight.shape[-2:-1]).copy()
+    return Affine(weight.reshape(weight.shape[-2:]), spread)
 
 
 def _conv1d(node: nir.Conv1d) -> Conv1d:
@@ -86,7 +87,6 @@ def _pool(kind: type[SumPool2d]) -> Callable[[Any], SumPool2d]:
 FRAMES: dict[type[nir.NIRNode], Callable[[Any], Operation]] = {
     nir.Affine: _affine,
     nir.Linear: _affine,
-    nir.Scale: lambda node: Scale(node.scale),
     nir.Conv1d: _conv1d,
     nir.Conv2d: _conv2d,
     nir.SumPool2d: _pool(SumPool2d),
