@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from deploy.verification.causes import EXPECTED, FAULTS
 from deploy.verify import Verdict, command, verify
 from simulators.backends.numpy import NumpyBackend
+from simulators.conformance import networks
 from simulators.run import simulate
 from spikestrip import ledger, trace
 from spikestrip.errors import BadInput
@@ -286,6 +287,26 @@ def test_only_a_declared_side_may_be_wrong(
         wrong = {name: train.copy() for name, train in right.spikes.items()}
         wrong["n06_block1_spike"][2, 80, 5] ^= 1
         assert not judged(of_spikes(program, x, spikes, **attrs), of_spikes(program, x, wrong), program).passed
+
+
+@pytest.mark.parametrize("attrs", [{"form": "parallel", "parallel": "scan"}, {"form": "parallel", "parallel": "bptt"},
+                                   {"dtype": "int24"}, {"dtype": ""}], ids=str)  # fmt: skip
+@pytest.mark.parametrize("ssm", [False, True])
+def test_above_the_threshold_is_no_exact_form(ssm: bool, attrs: dict[str, str]) -> None:
+    """A machine with > for >=, on inputs that tie: an exact parallel form owes ties, an unknown dtype excuses none."""
+    rng = np.random.default_rng(0)
+    tying = chain((8,), [("a", LIF(np.full(8, 0.5), np.full(8, 0.5))), ("b", Affine(np.ones((2, 8), np.float32)))])
+    if ssm:
+        tying = networks.dyadic(rng, hidden=8)
+    x = (rng.integers(-2, 4, (16, 6, *tying.input_shape)) / 2).astype(np.float32)
+    strict = tying
+    for layer in tying.spiking:
+        strict = changed(strict, layer.name, lambda o: dataclasses.replace(o, comparison="gt"))
+    side = ran(strict, x, of=tying)
+    side.attrs.update(attrs)
+    verdict = judged(ran(tying, x), side, tying)
+    assert verdict.differ
+    assert not verdict.passed
 
 
 def test_what_a_declaration_alone_excuses_is_said(program: Program, x: np.ndarray, right: Trace) -> None:

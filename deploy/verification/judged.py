@@ -16,6 +16,9 @@ from deploy.verification.systematic import systematic
 from spikestrip.operations import Bernoulli
 from spikestrip.program import Program
 
+EXACT = ("scan", "block", "bptt", "draw")
+"""The parallel forms that give the iterative neuron's spikes."""
+MANY = 12  # ties: by chance all go one way once in 2^12
 HYPOTHESIS_VALUES = 1 << 20  # values of one layer on which other neurons are tried
 
 
@@ -41,6 +44,8 @@ class Judged:
         self.decisions = self.replay.decisions
         self.errors = self._errors()
         self.codes = {name: self._code(name) for name in self.operations}
+        if side.parallel in EXACT:
+            self._decided_ties()
 
     def _errors(self) -> dict[str, np.ndarray | None]:
         side = self.side
@@ -82,7 +87,8 @@ class Judged:
             code[decisions.saturated] = CODE["saturation"]
         excused = ~decisions.contradicts | (np.abs(decisions.excess) <= decisions.bound)
         code[excused & (self.errors[name] is not None)] = CODE["rounding"]
-        code[margin == 0] = CODE["tie"]
+        if side.unit is not None:
+            code[margin == 0] = CODE["tie"]
         code[~decisions.wrong] = 0
         self._systematic(name, code)
         if side.form == "iterative" and side.declared is None and side.unit is not None:
@@ -103,6 +109,16 @@ class Judged:
             code[excused] = CODE[self.side.declared or "systematic"]
             if self.side.declared is None:
                 self._fail("systematic", name, excused.size, sentence)
+
+    def _decided_ties(self) -> None:
+        """An exact parallel form owes its ties too: where nothing on the way rounds, or where it decides every one of
+        many against the program. Rounding would decide half of them each way."""
+        tied = {name: code == CODE["tie"] for name, code in self.codes.items()}
+        wrong = sum(int(np.count_nonzero(here)) for here in tied.values())
+        always = wrong >= MANY and wrong == sum(self.replay.ties.values())
+        for name, here in tied.items():
+            if always or not self.decisions[name].bound[here].any():
+                self.codes[name][here] = CODE["comparison"]
 
     def _exact_ties(self, name: str, code: np.ndarray) -> None:
         """A tie that holds in the side's own arithmetic and in a finer one is no matter of rounding: >= decides it.

@@ -62,7 +62,7 @@ class Replay:
 
     bounds: layer -> (N,) the largest bound on |u' - that of the float64 replay|, None where none is known; running: the
     largest that a decision had in the side's own arithmetic; measured: the largest difference between two arithmetics
-    on this history (None where one only was tried); largest: |u'|.
+    on this history (None where one only was tried); largest: |u'|; ties: decisions exactly at the threshold.
     """
 
     decisions: dict[str, Decisions]
@@ -72,6 +72,7 @@ class Replay:
     running: dict[str, np.ndarray]
     measured: dict[str, float] | None
     largest: dict[str, float]
+    ties: dict[str, int]
 
 
 def replay(
@@ -101,6 +102,7 @@ def replay(
     size_of = {layer.name: math.prod(program.shapes[layer.name]) for layer in program.spiking}
     bounds, running = ({name: np.zeros(n) for name, n in size_of.items()} for _ in range(2))
     measured, largest = (dict.fromkeys(size_of, 0.0) for _ in range(2))
+    ties = dict.fromkeys(size_of, 0)
     last = program.output
     if last not in size_of:
         bounds[last] = np.zeros(math.prod(program.shapes[last]))
@@ -152,6 +154,7 @@ def replay(
                     right = layer.operation.fire(stepper.before[name], stepper.potentials[name])  # type: ignore[attr-defined]
                     wrong = contradicts | (right.reshape(size, -1) != recorded)
                 excess = operation.excess(np, mine.before[name], mined).reshape(size, -1)
+                ties[name] += int(np.count_nonzero(excess == 0))
                 bound = np.zeros((size, size_of[name])) if name not in now else now[name].reshape(size, -1)
                 apart = np.abs(mined.reshape(size, -1) - potential) if own else 0.0
                 np.maximum(bounds[name], (bound + apart).max(axis=0), out=bounds[name])
@@ -175,7 +178,7 @@ def replay(
     }
     return Replay(
         {name: _gather(parts) for name, parts in found.items()}, np.concatenate(output), events, known, running,
-        measured if single else None, largest,
+        measured if single else None, largest, ties,
     )  # fmt: skip
 
 
