@@ -309,6 +309,23 @@ def test_above_the_threshold_is_no_exact_form(ssm: bool, attrs: dict[str, str]) 
     assert not verdict.passed
 
 
+@pytest.mark.parametrize(("vth", "decay"), [(0.1, 0.0), (0.3, 0.5), (0.7, 0.9)])
+def test_ties_of_float32_are_judged_in_float32(vth: float, decay: float) -> None:
+    """Tenths tie in float32 and not in float64: a float32 machine with > for >= is wrong by its own arithmetic."""
+    neurons = LIF(np.full(8, decay), np.full(8, vth))
+    tying = chain((8,), [("a", neurons), ("b", Affine(np.ones((2, 8), np.float32)))])
+    x = (np.random.default_rng(1).integers(-3, 8, (8, 100, 8)) / 10).astype(np.float32)
+    strict = changed(tying, "a", lambda o: dataclasses.replace(o, comparison="gt"))
+    wrong = ran(strict, x, "float32", of=tying)
+    right = ran(tying, x, "float32")
+    assert differing(right, wrong)
+    for reference in (right, ran(tying, x)):
+        verdict = judged(reference, wrong, tying)
+        assert not verdict.passed
+        assert "comparison" in verdict.contradictions["trace"]
+        assert judged(reference, right, tying).passed
+
+
 def test_what_a_declaration_alone_excuses_is_said(program: Program, x: np.ndarray, right: Trace) -> None:
     spikes = flipped(right.spikes, np.random.default_rng(0), 3e-3)
     verdict = judged(of_spikes(program, x, spikes, form="parallel", parallel="sdn"), right, program)

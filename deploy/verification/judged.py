@@ -85,8 +85,13 @@ class Judged:
         )
         if not side.undeclared:
             code[decisions.saturated] = CODE["saturation"]
-        excused = ~decisions.contradicts | (np.abs(decisions.excess) <= decisions.bound)
+        uncertain = decisions.bound > 0
+        excused = ~decisions.contradicts | (uncertain & (np.abs(decisions.excess) <= decisions.bound))
         code[excused & (self.errors[name] is not None)] = CODE["rounding"]
+        if (
+            side.unit is not None and side.declared is None
+        ):  # a tie in the side's own arithmetic, where nothing else rounds
+            code[decisions.contradicts & ~uncertain & (decisions.excess == 0)] = CODE["comparison"]
         if side.unit is not None:
             code[margin == 0] = CODE["tie"]
         code[~decisions.wrong] = 0
