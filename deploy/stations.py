@@ -121,7 +121,9 @@ def _run_and_verify(
 
     def judge(name: str, recorded: Trace) -> dict[str, Any]:
         trace.write(out / f"{'reference' if name == PARALLEL else 'trace'}.{name}.h5", recorded)
-        verdict = verify(*((recorded, iterative) if name == PARALLEL else (iterative, recorded)), program)
+        verdict = verify(
+            *((recorded, iterative) if name == PARALLEL else (iterative, recorded)), program, network=network
+        )
         verdict.write(out / f"verdict.{name}.json")
         row = _row(recorded, labels, verdict)
         console.print(f"{name}: {_sentence(row)}")

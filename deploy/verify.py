@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from deploy.verification import Verdict, table, verify
 from spikestrip.command import main
+from spikestrip.errors import BadInput
 from spikestrip.files import writable
 from spikestrip.trace import read
+
+if TYPE_CHECKING:
+    from train.networks import Network
 
 __all__ = ["Verdict", "command", "verify"]
 
@@ -21,6 +26,9 @@ __all__ = ["Verdict", "command", "verify"]
 @click.option("--reference-program", "reference_model", type=click.Path(path_type=Path),
               help="What REFERENCE really computed, where that is another program (a quantised one).")  # fmt: skip
 @click.option("--trace-program", "trace_model", type=click.Path(path_type=Path), help="The same of TRACE.")
+@click.option("--checkpoint", type=click.Path(path_type=Path),
+              help="ckpt.pt: needed where a side was computed by sdn, or by pmbc in M iterations.")  # fmt: skip
+@click.option("--sdn", type=click.Path(path_type=Path), help="The surrogate, where it isn't the checkpoint's own.")
 @click.option("--json", "report", type=click.Path(path_type=Path), help="Write the verdict here too.")
 def command(
     reference: Path,
@@ -28,6 +36,8 @@ def command(
     model: Path | None,
     reference_model: Path | None,
     trace_model: Path | None,
+    checkpoint: Path | None,
+    sdn: Path | None,
     report: Path | None,
 ) -> int:
     """Compare TRACE with REFERENCE spike for spike, and name the cause of every difference.
@@ -40,15 +50,34 @@ def command(
 
     models = (model, reference_model, trace_model)
     if report is not None:
-        writable(report, (reference, trace, *models))
+        writable(report, (reference, trace, checkpoint, sdn, *models))
     program, reference_program, trace_program = (None if path is None else load(path) for path in models)
     verdict = verify(
-        read(reference), read(trace), program, reference_program=reference_program, trace_program=trace_program
+        read(reference),
+        read(trace),
+        program,
+        reference_program=reference_program,
+        trace_program=trace_program,
+        network=_network(checkpoint, sdn),
     )
     table.show(verdict, Console())
     if report is not None:
         verdict.write(report)
     return 0 if verdict.passed else 1
+
+
+def _network(checkpoint: Path | None, sdn: Path | None) -> Network | None:
+    if checkpoint is None:
+        if sdn is not None:
+            raise BadInput("--sdn", "needs --checkpoint too: the network whose neurons it stands for")
+        return None
+    from train.checkpoint import load
+    from train.neurons import sdn as surrogates
+
+    network = load(checkpoint).network
+    if sdn is not None:
+        network.set_surrogate(surrogates.load(sdn, network.config.tau))
+    return network
 
 
 if __name__ == "__main__":

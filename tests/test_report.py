@@ -95,7 +95,7 @@ def test_a_whole_folder(whole: Path, tmp_path: Path) -> None:
     assert set(rows) == {"parallel (sdn)", "iterative", *BACKENDS}
     verdict = json.loads((whole / "verdict.parallel.json").read_text())
     assert rows["parallel (sdn)"][4] == str(verdict["differ"]) == "3"
-    assert "surrogate" in rows["parallel (sdn)"][5]
+    assert "undeclared" in rows["parallel (sdn)"][5]
     assert all(rows[name][2] == "75.0%" and rows[name][4] == "0" and rows[name][6] == "pass" for name in BACKENDS)
     assert "CPU reference" in found.text
     assert "Missing" not in found.text

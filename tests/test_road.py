@@ -67,7 +67,7 @@ def test_every_backend_agrees_with_the_iterative_reference(folder, backend):
 def test_the_parallel_reference_differs_by_what_the_surrogate_got_wrong_and_no_more(folder):
     verdict = folder / "verdict.parallel.json"
     references = folder / "reference.parallel.h5", folder / "reference.iterative.h5"
-    go("verify", *references, "--program", folder / "ckpt.nir", "--json", verdict)
+    go("verify", *references, "--program", folder / "ckpt.nir", "--checkpoint", folder / "ckpt.pt", "--json", verdict)
     causes = {cause for cause, spikes in json.loads(verdict.read_text())["causes"].items() if spikes}
     assert causes <= {"surrogate", "carried", "rounding", "tie"}
 
@@ -144,7 +144,8 @@ def test_a_fixed_number_of_iterations_leaves_spikes_undecided_and_verify_says_so
         go("reference", folder / "pmbc.pt", *words)
     go("to-nir", folder / "pmbc.pt")
     traces = folder / "pmbc.parallel.h5", folder / "pmbc.iterative.h5"
-    go("verify", *traces, "--program", folder / "pmbc.nir", "--json", folder / "pmbc.json")
+    own = "--program", folder / "pmbc.nir", "--checkpoint", folder / "pmbc.pt"
+    go("verify", *traces, *own, "--json", folder / "pmbc.json")
     causes = json.loads((folder / "pmbc.json").read_text())["causes"]
     assert causes["undecided"] > 0
     assert set(causes) <= {"undecided", "carried"}

@@ -74,6 +74,8 @@ class Side:
     @property
     def advice(self) -> str:
         """What to give, where a declaration lacks its program."""
+        if self.parallel in ("sdn", "pmbc"):
+            return f"{self.parallel} decides otherwise than the neuron, and only it can say where: give --checkpoint"
         return f"it says that it ran another program than it stands for: give --{self.role}-program"
 
     @property

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from deploy.verification import alignment, pair
+from deploy.verification import alignment, pair, surrogates
 from deploy.verification.causes import CAUSES, CODE, Side
 from deploy.verification.judged import Judged
 from deploy.verification.outputs import SOUND, compare_events, compare_outputs
@@ -15,6 +15,9 @@ from deploy.verification.rounding import STATEMENT
 from deploy.verification.verdict import Verdict, earliest, layer_entry
 from spikestrip.program import Program
 from spikestrip.trace import Trace
+
+if TYPE_CHECKING:
+    from train.networks import Network
 
 ADVICE = "spikes differ, and why can't be judged without the program: give --program model.nir"
 
@@ -26,6 +29,7 @@ def verify(
     *,
     reference_program: Program | None = None,
     trace_program: Program | None = None,
+    network: Network | None = None,
 ) -> Verdict:
     """Compare ``trace`` with ``reference`` and give every differing spike exactly one cause.
 
@@ -34,7 +38,8 @@ def verify(
     and stored events are what the spikes say; without it, only when no spike differs.
     ``reference_program``, ``trace_program``: what that side really computed, where it is another program (a quantised
     one). The side is judged by it: what contradicts it is a fault; what is right by it, and is not what ``program``
-    decides on the same history, is quantisation.
+    decides on the same history, is quantisation. ``network``: of a side that sdn computed, or pmbc in a fixed number of
+    iterations, the network with its surrogate; it is held to what that form itself decides.
     Raises BadInput when the two are not of the same input and program.
     """
     sides = (Side("reference", reference, reference_program), Side("trace", trace, trace_program))
@@ -44,10 +49,12 @@ def verify(
     if program is None:
         return _by_spikes_alone(sides, differ)
     equal = not any(wrong.any() for wrong in differ.values())
-    judged = [_judge(sides[0], program, differ)]
+    if network is not None:
+        surrogates.check(network, program)
+    judged = [_judge(sides[0], program, differ, network)]
     alike = [(side.saturates_at, side.dtype, side.form, side.own) for side in sides]
     same = equal and alike[0] == alike[1]
-    judged.append(_judge(sides[1], program, differ, judged[0].replay if same else None))
+    judged.append(_judge(sides[1], program, differ, network, judged[0].replay if same else None))
     whole = None if equal else _whole_trace(judged)
     if whole is None:
         for one in judged:
@@ -75,13 +82,27 @@ def verify(
         rounding=_rounding(judged),
         sides={one.side.role: one.side.describe() for one in judged},
         failures=failures,
-        notes=[note for one in judged for note in one.notes] + _float64_notes(judged) + _unchecked(judged),
+        notes=[note for one in judged for note in one.notes] + _float64_notes(judged),
     )
 
 
-def _judge(side: Side, program: Program, differ: dict[str, np.ndarray], done: Replay | None = None) -> Judged:
-    """A side by its own program, if it has one, and else by the one that both stand for."""
-    return Judged(side, program, differ, done) if side.own is None else Judged(side.itself(), side.own, differ, done)
+def _judge(
+    side: Side, program: Program, differ: dict[str, np.ndarray], network: Network | None, done: Replay | None = None
+) -> Judged:
+    """A side by its own program or form, if it has one, and else by the program that both stand for."""
+    if side.own is not None:
+        return Judged(side.itself(), side.own, differ, done)
+    judged = Judged(side, program, differ, done)
+    if side.declared is None:
+        return judged
+    if network is None:
+        judged.undeclare()
+        return judged
+    wrong = surrogates.contradicted(judged, network)
+    if any(where.any() for where in wrong.values()):
+        judged = Judged(side, program, {name: where | wrong[name] for name, where in differ.items()})
+        judged.contradict(wrong)
+    return judged
 
 
 def _by_spikes_alone(sides: tuple[Side, Side], differ: dict[str, np.ndarray]) -> Verdict:
@@ -209,20 +230,6 @@ def _rounding(judged: list[Judged]) -> dict[str, Any]:
             "furthest_excused": float(max(excused)),
         }
     return stated
-
-
-def _unchecked(judged: list[Judged]) -> list[str]:
-    """What was excused by a declaration alone: a surrogate or a fixed number of iterations isn't computed anew."""
-    notes = []
-    for one in judged:
-        cause = one.side.declared
-        excused = sum(int(np.count_nonzero(code == CODE[cause])) for code in one.codes.values()) if cause else 0
-        if excused:
-            notes.append(
-                f"{one.side.role}: {excused} decisions are excused as {cause} by its declaration alone; "
-                f"{one.side.parallel} itself was not computed, so a fault below it would not be seen"
-            )
-    return notes
 
 
 def _float64_notes(judged: list[Judged]) -> list[str]:

@@ -154,7 +154,7 @@ class Judged:
 
     def _margins(self, name: str, rows: np.ndarray, dtype: type) -> np.ndarray:
         """u' - vth (rows, T, N) of one layer in the arithmetic of ``dtype``."""
-        received, fired = self._received([name], rows, dtype)[name]
+        received, fired = self.received([name], rows, dtype)[name]
         operation = self.operations[name].bind(lambda array: array.astype(dtype))
         fired = fired.astype(dtype)
         if isinstance(operation, Bernoulli):  # it draws by the sample's number
@@ -165,13 +165,24 @@ class Judged:
         margins = u - operation.threshold
         return margins.reshape(*margins.shape[:2], -1)
 
-    def _received(
+    def received(
         self, names: Iterable[str], rows: np.ndarray, dtype: type = np.float64
     ) -> dict[str, tuple[np.ndarray, np.ndarray]]:
         """Layer -> what entered it and what it fired, (rows, T, *shape) each."""
         spikes = {layer: train[rows] for layer, train in self.side.trace.spikes.items()}
         received = entering(self.program, self.side.trace.input[rows], spikes, names, dtype)
         return {name: (values, spikes[name].reshape(values.shape)) for name, values in received.items()}
+
+    def contradict(self, wrong: Spikes) -> None:
+        """Decisions, of those that were asked for, that the side's own form doesn't make."""
+        for name, where in wrong.items():
+            keys = np.flatnonzero(where)
+            self.codes[name][self.decisions[name].at(keys)] = CODE["unexplained"]
+
+    def undeclare(self) -> None:
+        """Take the excuse of a declaration that lacks what it was computed with."""
+        for code in self.codes.values():
+            code[code == CODE[self.side.declared or "undeclared"]] = CODE["undeclared"]
 
     def codes_at(self, name: str, keys: np.ndarray) -> np.ndarray:
         """The cause of each of these decisions: a fault by its own program, else what the one it stands for says."""
@@ -212,7 +223,7 @@ class Judged:
                 says = "> as the program's" if getattr(self.operations[name], "comparison", "ge") == "gt" else ">="
                 self._fail("comparison", name, ties, f"all exactly at the threshold, where {says} decides otherwise")
         for names, rows in self._chosen_samples(guilty).items():
-            for name, (received, fired) in self._received(names, rows).items():
+            for name, (received, fired) in self.received(names, rows).items():
                 bound = self.bound(name).reshape(received.shape[2:])
                 fault, sentence = explain(self.operations[name], received, fired, bound)
                 self._fail(fault, name, guilty[name].size, f"{sentence} (tried on {len(rows)} samples)")

@@ -62,7 +62,8 @@ class Replay:
 
     bounds: layer -> (N,) the largest bound on |u' - that of the float64 replay|, None where none is known; running: the
     largest that a decision had in the side's own arithmetic; measured: the largest difference between two arithmetics
-    on this history (None where one only was tried); largest: |u'|; ties: decisions exactly at the threshold.
+    on this history (None where one only was tried); largest: |u'|; ties: decisions exactly at the threshold; received:
+    (N,) the largest bound on the error of what entered a neuron (infinite where none is known).
     """
 
     decisions: dict[str, Decisions]
@@ -73,6 +74,7 @@ class Replay:
     measured: dict[str, float] | None
     largest: dict[str, float]
     ties: dict[str, int]
+    received: dict[str, np.ndarray]
 
 
 def replay(
@@ -103,6 +105,7 @@ def replay(
     bounds, running = ({name: np.zeros(n) for name, n in size_of.items()} for _ in range(2))
     measured, largest = (dict.fromkeys(size_of, 0.0) for _ in range(2))
     ties = dict.fromkeys(size_of, 0)
+    received = {name: np.zeros(n) for name, n in size_of.items()}
     last = program.output
     if last not in size_of:
         bounds[last] = np.zeros(math.prod(program.shapes[last]))
@@ -155,6 +158,9 @@ def replay(
                     wrong = contradicts | (right.reshape(size, -1) != recorded)
                 excess = operation.excess(np, mine.before[name], mined).reshape(size, -1)
                 ties[name] += int(np.count_nonzero(excess == 0))
+                entered = errors.received.get(name) if errors else None
+                entered = np.full((size, size_of[name]), np.inf) if entered is None else entered.reshape(size, -1)
+                np.maximum(received[name], entered.max(axis=0), out=received[name])
                 bound = np.zeros((size, size_of[name])) if name not in now else now[name].reshape(size, -1)
                 apart = np.abs(mined.reshape(size, -1) - potential) if own else 0.0
                 np.maximum(bounds[name], (bound + apart).max(axis=0), out=bounds[name])
@@ -178,7 +184,7 @@ def replay(
     }
     return Replay(
         {name: _gather(parts) for name, parts in found.items()}, np.concatenate(output), events, known, running,
-        measured if single else None, largest, ties,
+        measured if single else None, largest, ties, received,
     )  # fmt: skip
 
 

@@ -94,6 +94,7 @@ class Running:
         self.norms = norms or {}
         self.errors: dict[str, np.ndarray] = {}
         self.unknown = _unknown(program)
+        self.received: dict[str, np.ndarray] = {}  # of the step's inputs of each spiking layer
         self._memory: dict[str, dict[str, Any]] = {layer.name: {} for layer in program.layers}
         self._states: dict[str, dict[str, Array]] = {}
         self._previous: dict[str, tuple[np.ndarray, np.ndarray]] = {}
@@ -112,6 +113,8 @@ class Running:
             before = self._states.get(name) or {key: np.zeros_like(value) for key, value in after.items()}
             y = np.asarray(stepper.potentials.get(name, streams[name]), np.float64)
             e = self._entering(layer, values, errors, x)
+            if operation.spiking:
+                self.received[name] = e
             fired = values[name] if operation.spiking else None
             context = Context(
                 e, x, y, fired, before, after, self._memory[name], self.unit, self.parallel, self.norms.get(name),

@@ -1,0 +1,59 @@
+"""A side computed by a surrogate, or by PMBC stopped after M iterations, held to what that form itself decides."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from spikestrip.errors import BadInput
+from spikestrip.program import Program
+
+if TYPE_CHECKING:
+    from deploy.verification.judged import Judged
+    from train.networks import Network
+
+ROWS = 16  # samples computed together
+
+
+def check(network: Network, program: Program) -> None:
+    """Raise BadInput unless ``program`` is what ``network`` is stripped to."""
+    from convert.strip import strip
+
+    stripped = strip(network).sha256
+    if stripped != program.sha256:
+        raise BadInput("--checkpoint", f"strips to another program ({stripped[:12]}) than {program.sha256[:12]}")
+
+
+def contradicted(judged: Judged, network: Network) -> dict[str, np.ndarray]:
+    """Layer -> (B, T, N) booleans: decisions that the side's own form doesn't make on what the layer received.
+
+    Inputs are known up to the rounding of what led to them (``Replay.received``): where that leaves both decisions
+    possible, none is held.
+    """
+    import torch
+
+    from train.networks import SpikingNeuron
+    from train.neurons import possible, sdn
+
+    side, names = judged.side, list(judged.operations)
+    modules = [module for module in network.modules() if isinstance(module, SpikingNeuron)]
+    wrong = {name: np.zeros(side.trace.spikes[name].shape, bool) for name in names}
+    kind = getattr(torch, side.dtype)
+    for start in range(0, len(side.trace.input), ROWS):
+        rows = np.arange(start, min(start + ROWS, len(side.trace.input)))
+        for (name, (received, fired)), module in zip(judged.received(names, rows).items(), modules, strict=True):
+            x = torch.from_numpy(np.ascontiguousarray(received.swapaxes(1, 2)))
+            apart = torch.from_numpy(np.ascontiguousarray(judged.replay.received[name]))
+            neuron = module.neuron(kind)
+            options: dict[str, Any] = {}
+            if side.parallel == "sdn":
+                tau = float(f"{float(neuron.tau.detach()):.6g}")
+                options = {"surrogate": module.sdn or sdn.shipped(neuron.reset, tau), "unit": side.unit}
+                surely, possibly = possible.sdn(x, apart, neuron, **options)
+            else:
+                surely, possibly = possible.pmbc(x, apart, neuron, int(side.trace.attrs["iterations"]))
+            recorded = fired != 0
+            sure, open_ = (held.numpy().swapaxes(1, 2) for held in (surely, possibly))
+            wrong[name][rows] = (recorded & ~open_) | (~recorded & sure)
+    return wrong
