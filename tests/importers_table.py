@@ -22,10 +22,10 @@ PAGE = Path(__file__).parent.parent / "docs" / "nir-importers.md"
 HEAD = """# What stock importers do with a NIR file
 
 Each graph was given to the published importers, with random input of 60 steps and two samples, and held against NIR
-as written: forward Euler at dt = 1e-4, fires above the threshold, reset to v_reset. Norse was told that dt; the importers
+as written: forward Euler at dt = 1e-4, fires above the threshold, reset to v_reset. Norse was told that dt; those
 of snnTorch and SpikingJelly have it by default; Sinabs counts in steps, so that its neurons differ.
 
-*runs*: equal in every spike, and in every graded output to 1e-3, on that input. *differs*: it answers otherwise, and raises
+*runs*: equal in every spike, and in every graded output to 1e-3, on that input. *differs*: it answers otherwise, with
 no error. *stops*: an exception. A node that an importer drops leaves an empty graph when it is alone, and there the
 importer stops; in a longer graph it is left out without a word (`Affine, Scale, LIF`). The input has no ties: at a tie
 SpikingJelly and Sinabs fire, snnTorch and Norse don't. Two importers that start a neuron elsewhere than at 0 (Norse at
