@@ -20,21 +20,7 @@ from spikestrip.errors import BadInput
 from spikestrip.execution import Stepper
 
 GRAPHS = graphs()
-# as-importer: sees one node at a time: what an importer makes of the wiring, only check says
-WIRING = {
-    ("snntorch", "cycle: LIF, Affine"),
-    ("snntorch", "cycle: LIF, Linear, r = tau/dt"),
-    *((name, "cycle: two LIF") for name in ("snntorch", "norse", "spikingjelly")),
-    ("norse", "two edges into a node"),
-    *(("sinabs", name) for name in GRAPHS if ("cycle" in name and "Linear" not in name) or "two edges" in name),
-}
 PAIRS = [pytest.param(name, graph, id=f"{name}-{graph}") for name in IMPORTERS for graph in GRAPHS]
-GAP = pytest.mark.xfail(strict=True, reason="the reader asks importers node by node; check refuses this wiring")
-NODE_BY_NODE = [
-    pytest.param(name, graph, id=f"{name}-{graph}", marks=[GAP] if (name, graph) in WIRING else [])
-    for name in IMPORTERS
-    for graph in GRAPHS
-]
 
 
 @pytest.fixture(autouse=True)
@@ -57,7 +43,7 @@ def ours(path: Path, x: np.ndarray, importer: str) -> np.ndarray:
     return np.stack([stepper.step(x[:, t])[stepper.program.output] for t in range(x.shape[1])], axis=1)
 
 
-@pytest.mark.parametrize(("importer", "graph"), NODE_BY_NODE)
+@pytest.mark.parametrize(("importer", "graph"), PAIRS)
 def test_an_answer_as_importer_is_the_importers_own(tmp_path: Path, importer: str, graph: str) -> None:
     path, x = save(GRAPHS[graph], tmp_path / "a.nir")
     theirs = stock(importer, path, x)
@@ -67,7 +53,7 @@ def test_an_answer_as_importer_is_the_importers_own(tmp_path: Path, importer: st
         return
     assert theirs is not None
     spiking = (answer == answer.astype(bool)).all()
-    if importer == "sinabs" and spiking and (importer, graph) not in WIRING:
+    if importer == "sinabs" and spiking:
         # told in a remark: the spikes are the same in each sample and neuron until the first that is several
         alike = np.cumsum(theirs > 1, axis=1) == 0
         assert alike.any()

@@ -90,15 +90,12 @@ def _by_importer(name: str, flat: Flat, leaves: list[tuple[str, nir.NIRNode]], c
         if reason is not None and not isinstance(node, nir.Input | nir.Output):
             known = "not modelled" not in reason and "not known" not in reason
             return ("refused" if known else "unknown"), f"node {path} {reason}"
-    if cyclic is not None and row.cycles:
-        known = row.cycles.startswith("changes")
-        return ("refused" if known else "unknown"), f"node {cyclic} stands in a cycle, which {name} {row.cycles}"
+    otherwise = importers.wiring(name, flat.paths, flat.edges)
+    if otherwise is not None:
+        known = row.cycles.startswith("changes") and "cycle" in otherwise[1]
+        return ("refused" if known else "unknown"), f"node {otherwise[0]} {otherwise[1]}"
     if cyclic is not None and any(remark.startswith("ambiguous") for remark in flat.remarks):
         return "unknown", f"node {cyclic} stands in a cycle with another neuron, and {name} may delay another edge"
-    entered = [target for _, target, delayed in flat.edges if not delayed]
-    joins = [target for target in flat.nodes if entered.count(target) > 1]
-    if joins and not row.joins:
-        return "unknown", f"node {flat.paths[joins[0]]} adds streams, and {name} may run it before what feeds it"
     return None
 
 

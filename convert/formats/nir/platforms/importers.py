@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Literal
 
 import nir
@@ -11,7 +11,7 @@ import numpy as np
 
 from convert.formats.nir.reading.rules import Leak, leak
 from spikestrip.errors import BadInput
-from spikestrip.operations import LIF
+from spikestrip.operations import LIF, LeakyIntegrator
 from spikestrip.operations.neurons import Comparison
 
 SYNAPSES = ("Affine", "Linear")
@@ -83,10 +83,9 @@ IMPORTERS = {
     ),
     "sinabs": Importer(
         *("3.1.3", "exponential", 1.0, "ignored", "subtract", "ge"),
-        ("Affine", "Conv2d", "SumPool2d", "Flatten", "LIF"),
+        ("Affine", "Conv2d", "SumPool2d", "Flatten", "LIF", "LI"),
         {
             "IF": f"changes: it sends {SEVERAL}, and holds the potential above minus the threshold",
-            "LI": "changes: it takes tau in steps and stops at an r other than 1",
             "Conv1d": "stops at",
         },
         "drops without a word",
@@ -142,6 +141,40 @@ def lif(row: Importer, node: nir.LIF, dt: float) -> LIF:
         reset_kind="soft" if row.reset == "subtract" else "hard",
         comparison=row.compare,
     )
+
+
+def li(row: Importer, node: nir.LI) -> LeakyIntegrator:
+    """The integrator that an importer makes of an LI node. Raises BadInput where it would stop.
+
+    The one importer that takes it, Sinabs, takes tau in steps: v = exp(-1/tau)*v + I.
+    """
+    if row.one_axis and np.ndim(node.tau) > 1:
+        raise BadInput("parameters", "have several axes, which this importer stops at")
+    for field, expected in (("v_leak", 0.0), ("r", 1.0)):
+        if np.any(np.asarray(getattr(node, field)) != expected):
+            raise BadInput(field, f"is not {expected:g}, which this importer stops at")
+    return LeakyIntegrator(np.exp(-1 / np.asarray(node.tau, np.float64)))
+
+
+def wiring(name: str, paths: Mapping[str, str], edges: Iterable[tuple[str, str, bool]]) -> tuple[str, str] | None:
+    """(node, reason) where an importer is known to run these edges otherwise than NIR says, or may; else None.
+
+    paths: layer -> its path in the file; edges: (source, target, delayed).
+    """
+    row, back = importer(name), []
+    entered: dict[str, list[str]] = {}
+    for source, target, delayed in edges:
+        if delayed:
+            back.append(target)
+        else:
+            entered.setdefault(target, []).append(source)
+    if back and row.cycles:
+        return paths[back[0]], f"stands in a cycle, which {name} {row.cycles}"
+    if not row.joins:
+        for target, sources in entered.items():
+            if len(sources) > 1:
+                return paths[target], f"adds streams, and {name} may run it before what feeds it"
+    return None
 
 
 def _check(row: Importer, node: nir.LIF, dt: float) -> None:
