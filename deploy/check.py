@@ -18,7 +18,8 @@ from spikestrip.command import main
 def command(model: Path, source: Path | None, dt: float | None, reset: str | None, report: Path | None) -> int:
     """Run the NIR graph MODEL under every platform's rule, and say who fires otherwise, where first, and why.
 
-    Exit code 0: all that can run it agree; 1: some differ; 2: the graph or the input can't be used.
+    Exit code 0: all that can run it agree; 1: some differ; 2: the graph or the input can't be used,
+    or no platform is known to run it.
     """
     from rich.console import Console
 
@@ -33,6 +34,8 @@ def command(model: Path, source: Path | None, dt: float | None, reset: str | Non
     table.show(result, console)
     if report is not None:
         table.write(result, report)
+    if not result.judged:
+        return 2
     return 0 if result.agrees else 1
 
 

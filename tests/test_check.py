@@ -166,11 +166,14 @@ def test_nodes_that_are_dropped_or_randomised_are_named(tmp_path: Path) -> None:
         assert "node b" in row(report, name).cause
         assert "weights" in row(report, name).remedy
     assert row(report, "nengo").status == "unknown"
-    assert report.agrees  # nobody is left who could differ
+    assert "b is a Scale, which norse drops without a word" in row(report, "norse").cause
+    assert "b is a Scale, which snntorch stops at" in row(report, "snntorch").cause
+    assert not report.judged
+    assert not report.agrees
 
 
 def test_recurrent_graph(tmp_path: Path) -> None:
-    """v = v/2 + (x + s_before)/2, run by rules but by no importer."""
+    """v = v/2 + (x + s_before)/2: norse and spikingjelly run it, the others refuse or aren't known."""
     x = np.random.default_rng(3).normal(0.3, 1, 100).astype(np.float32)
     report = check(save(tmp_path / "loop.nir", lif(threshold=0.4), back=True), given(tmp_path / "x.npy", x))
     u = s = fired = 0.0
@@ -179,9 +182,24 @@ def test_recurrent_graph(tmp_path: Path) -> None:
         s = float(u > 0.4)
         u, fired = u * (1 - s), fired + s
     assert report.header["spikes"] == fired > 0
-    assert {found.status for found in report.rows} == {"unknown", "refused"}
-    assert all("node a" in found.cause for found in report.rows)
+    assert {name: row(report, name).status for name in ("norse", "spikingjelly")} == {
+        "norse": "same",
+        "spikingjelly": "same",
+    }
+    without = [found for found in report.rows if not found.answer]
+    assert {"snntorch", "sinabs", "lava (float)", "loihi"} <= {found.name for found in without}
+    assert all("node a" in found.cause for found in without)
+    assert "whole sequences" in row(report, "sinabs").cause
     assert any(rule.differ for rule in report.alone)
+
+
+def test_a_graph_that_nobody_is_known_to_run_is_no_agreement(tmp_path: Path) -> None:
+    file = save(tmp_path / "delay.nir", one(), nir.Delay(np.full(1, DT)), lif())
+    done = commands.run(command, file, "--json", tmp_path / "answer.json")
+    answer = json.loads((tmp_path / "answer.json").read_text())
+    assert done.code == 2
+    assert (answer["judged"], answer["agrees"]) == (False, False)
+    assert "nothing could be judged" in done.stdout
 
 
 def test_sinabs_sends_several_spikes_as_stock_sinabs_does(tmp_path: Path) -> None:

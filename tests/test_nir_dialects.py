@@ -17,7 +17,7 @@ from convert.formats.nir.writing.names import renamed
 from convert.to_nir import command
 from simulators.backends.numpy import NumpyBackend
 from simulators.backends.torch import TorchBackend
-from spikestrip.errors import BadInput, Refused
+from spikestrip.errors import Refused
 from spikestrip.operations import GLU, LIF, Affine, Join, LeakyIntegrator, Operation, RefractoryLIF, Scale
 from spikestrip.program import Layer, Program, chain
 
@@ -218,7 +218,6 @@ def test_linear_keeps_its_bias_free_weights(tmp_path: Path) -> None:
     np.testing.assert_array_equal(stock_sinabs(tmp_path / "model.nir", x), ours(program, x)[0])
 
 
-@pytest.mark.xfail(raises=BadInput, reason="the table of importers has no row for Sinabs' LI yet")
 @pytest.mark.parametrize("decay", [0.5, 0.75, 0.9])
 def test_sinabs_integrators_are_read_back(tmp_path: Path, decay: float) -> None:
     program = chain((2,), [("n0_in", Affine(EYE)), ("n1_out", LeakyIntegrator(np.full(2, decay)))])

@@ -15,6 +15,7 @@ from convert.formats.nir.platforms.dialects import DIALECTS
 from convert.formats.nir.platforms.dialects import graph as dialect_graph
 from convert.formats.nir.reading import Rules, canonical, standard
 from convert.formats.nir.reading.loading import Loaded, load
+from convert.formats.nir.reading.structure import flatten
 from deploy.checking import remedies
 from deploy.checking.changes import Change, apply, departures, explain, rules_alone
 from deploy.checking.machine import Fired, Machine, fire
@@ -61,6 +62,7 @@ class _Checker:
         self.whole = canonical.program(loaded.graph) if ours else None
         self.original = loaded
         self.loaded = dataclasses.replace(loaded, graph=_standard(loaded.graph)) if ours else loaded
+        self.flat, *_ = flatten(self.loaded.graph)
         self.rules = rules
         self.runs: dict[tuple[str, str, bool], Fired] = {}
         self.answers: list[Fired] = []
@@ -145,7 +147,7 @@ class _Checker:
     def platform(self, platform: Platform) -> Row:
         machine = platform.machine(self.rules)
         row = Row(platform.name, platform.source, "same", machine.dtype)
-        obstacle = platform.obstacle(self.original, self.cyclic)
+        obstacle = platform.obstacle(self.original, self.flat, self.cyclic)
         if obstacle is None:
             try:
                 theirs = self.run(machine)

@@ -7,10 +7,11 @@ from typing import Literal
 
 import nir
 
+from convert.formats.nir.platforms import importers
 from convert.formats.nir.platforms.importers import IMPORTERS
 from convert.formats.nir.reading.loading import Loaded
 from convert.formats.nir.reading.rules import IMPORTER, Rules
-from convert.formats.nir.reading.structure import STATEFUL
+from convert.formats.nir.reading.structure import STATEFUL, Flat
 from deploy.checking.machine import Late, Machine
 
 FLOAT64 = ("lava",)
@@ -43,8 +44,9 @@ class Platform:
         rules = Rules(dt=row.dt or dt, integrate=f"{IMPORTER}{self.importer}")
         return Machine(rules, "float64" if self.importer in FLOAT64 else "float32", self.late, self.several)
 
-    def obstacle(self, loaded: Loaded, cyclic: str | None) -> Obstacle | None:
-        """Why there is no answer to this graph here, by node; None where there may be. ``cyclic``: a node in a cycle.
+    def obstacle(self, loaded: Loaded, flat: Flat, cyclic: str | None) -> Obstacle | None:
+        """Why there is no answer to this graph here, by node; None where there may be. ``flat``: it without
+        nesting; ``cyclic``: a node in a cycle.
 
         "refused": the platform can't run it; "unknown": what it would do isn't known.
         """
@@ -55,15 +57,13 @@ class Platform:
                 return "refused", f"node {name} is a nested graph ({operation}), which no stock importer holds"
         if self.name == DEFAULTS:
             return _not_by_default(leaves)
+        if self.importer is not None:
+            return _by_importer(self.importer, flat, leaves, cyclic)
         if cyclic is not None:
-            return (
-                "unknown",
-                f"node {cyclic} stands in a cycle, which importers rename, wire anew or run in another order",
-            )
-        if self.importer is None:
-            for name, node in leaves:
-                if not isinstance(node, nir.Affine | nir.Linear | nir.LIF | nir.Input | nir.Output):
-                    return "unknown", f"node {name} is a {type(node).__name__}; published is Affine and LIF alone"
+            return "unknown", f"node {cyclic} stands in a cycle; published is a chain of Affine and LIF alone"
+        for name, node in leaves:
+            if not isinstance(node, nir.Affine | nir.Linear | nir.LIF | nir.Input | nir.Output):
+                return "unknown", f"node {name} is a {type(node).__name__}; published is Affine and LIF alone"
         return None
 
     def hint(self, reason: str) -> str:
@@ -80,6 +80,23 @@ def _leaves(graph: nir.NIRGraph, path: str = "") -> list[tuple[str, nir.NIRNode]
         else:
             found.append((path + name, node))
     return found
+
+
+def _by_importer(name: str, flat: Flat, leaves: list[tuple[str, nir.NIRNode]], cyclic: str | None) -> Obstacle | None:
+    """What an importer drops, changes or stops at: which of the three stands in the reason."""
+    row = IMPORTERS[name]
+    for path, node in leaves:
+        reason = importers.refusal(name, type(node).__name__)
+        if reason is not None and not isinstance(node, nir.Input | nir.Output):
+            known = "not modelled" not in reason and "not known" not in reason
+            return ("refused" if known else "unknown"), f"node {path} {reason}"
+    otherwise = importers.wiring(name, flat.paths, flat.edges)
+    if otherwise is not None:
+        known = row.cycles.startswith("changes") and "cycle" in otherwise[1]
+        return ("refused" if known else "unknown"), f"node {otherwise[0]} {otherwise[1]}"
+    if cyclic is not None and any(remark.startswith("ambiguous") for remark in flat.remarks):
+        return "unknown", f"node {cyclic} stands in a cycle with another neuron, and {name} may delay another edge"
+    return None
 
 
 def _not_by_default(leaves: list[tuple[str, nir.NIRNode]]) -> Obstacle:

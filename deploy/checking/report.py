@@ -43,5 +43,11 @@ class Report:
     notes: list[str]
 
     @property
+    def judged(self) -> bool:
+        """Whether any platform is known to run the graph."""
+        return any(row.answer for row in self.rows)
+
+    @property
     def agrees(self) -> bool:
-        return all(row.status != "differs" for row in self.rows)
+        """Whether all platforms that run the graph agree; False where none does."""
+        return self.judged and all(row.status != "differs" for row in self.rows)

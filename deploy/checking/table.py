@@ -43,7 +43,13 @@ def show(report: Report, console: Console) -> None:
 def write(report: Report, path: Path) -> None:
     """Write the same as JSON: header, platforms, rules, notes."""
     whole = dataclasses.asdict(report)
-    whole = {"agrees": report.agrees, **whole["header"], "platforms": whole["rows"], "rules": whole["alone"]}
+    whole = {
+        "judged": report.judged,
+        "agrees": report.agrees,
+        **whole["header"],
+        "platforms": whole["rows"],
+        "rules": whole["alone"],
+    }
     with atomic(path) as file:
         file.write_text(json.dumps(whole | {"notes": report.notes}, indent=1) + "\n")
 
@@ -127,7 +133,7 @@ def _sum(rows: list[Row]) -> Text:
     able = [row for row in rows if row.answer]
     differ = sum(row.status == "differs" for row in able)
     if not able:
-        return Text("no platform is known to run this graph", "bold")
+        return Text("nothing could be judged: no platform is known to run this graph", "bold")
     if not differ:
         return Text(f"all {len(able)} platforms that can run it agree with NIR as written", "bold green")
     answers = len({row.answer for row in able} | {"A"})

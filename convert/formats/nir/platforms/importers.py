@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterable, Mapping
 from typing import Literal
 
 import nir
@@ -10,20 +11,26 @@ import numpy as np
 
 from convert.formats.nir.reading.rules import Leak, leak
 from spikestrip.errors import BadInput
-from spikestrip.operations import LIF
+from spikestrip.operations import LIF, LeakyIntegrator
 from spikestrip.operations.neurons import Comparison
 
 SYNAPSES = ("Affine", "Linear")
 FRAMES = ("Conv1d", "Conv2d", "SumPool2d", "AvgPool2d")  # not Flatten: snnTorch counts the batch as its first axis
 
 
+SEVERAL = "several spikes in one step"
+
+
 @dataclasses.dataclass(frozen=True)
 class Importer:
-    """One row: how an importer reads a neuron.
+    """One row: how an importer reads a graph (docs/nir-importers.md is what the real ones did).
 
     dt: None where it is an argument. r: "ignored" (taken as 1; with ``unit_gain`` the input isn't scaled by dt/tau
     either), "folded" into the threshold, "checked" (must make the input's factor 1, or be 1).
-    takes: the node types that it runs as NIR says; others it drops, renames, or stops at.
+    takes: the node types that it runs as NIR says. apart: those that it runs otherwise, or that are not modelled here,
+    and how. unknown: what it does at all others. uniform: parameters that must be one number for a layer.
+    cycles: what it makes of them where not what NIR says; "" where one neuron in a cycle runs. joins: False where nodes
+    that add streams may run before what feeds them. starts_at: the parameter that is the first potential; "" is 0.
     """
 
     version: str
@@ -33,35 +40,68 @@ class Importer:
     reset: Literal["zero", "v_reset", "subtract"]
     compare: Comparison
     takes: tuple[str, ...]
+    apart: Mapping[str, str]
+    unknown: Literal["drops without a word", "stops at", "is not known to run"]
+    cycles: str = ""
+    joins: bool = True
     unit_gain: bool = False
-    one_threshold: bool = False
+    uniform: tuple[str, ...] = ()
+    one_axis: bool = False
     leaks_to_zero: bool = False
+    starts_at: Literal["", "v_leak", "v_reset"] = ""
     remark: str = ""
 
 
+BATCH = "changes: it counts the batch as the first axis"
+UNMODELLED = "runs by equations that are not modelled here"
 IMPORTERS = {
     "snntorch": Importer(
         *("1.0.0", "euler", 1e-4, "folded", "zero", "gt", (*SYNAPSES, *FRAMES, "LIF")),
-        one_threshold=True,
+        {
+            "IF": "changes: it makes Leaky(0.9, subtract) of r = 1 and stops at any other r",
+            "CubaLIF": UNMODELLED,
+            "Flatten": BATCH,
+        },
+        "stops at",
+        cycles="stops where an Affine or Linear feeds an LIF back; other cycles are not modelled here",
+        uniform=("v_threshold",),
         leaks_to_zero=True,
     ),
-    "norse": Importer("1.1.0", "euler", None, "ignored", "zero", "gt", (*SYNAPSES, "LIF")),
-    "spikingjelly": Importer("2.0.0", "euler", 1e-4, "checked", "v_reset", "ge", (*SYNAPSES, "LIF")),
+    "norse": Importer(
+        *("1.1.0", "euler", None, "ignored", "zero", "gt", (*SYNAPSES, "Conv2d", "SumPool2d", "LIF")),
+        {"IF": "changes: it leaves r and dt out", "CubaLIF": UNMODELLED, "Flatten": BATCH},
+        "drops without a word",
+        joins=False,
+        starts_at="v_leak",
+    ),
+    "spikingjelly": Importer(
+        *("2.0.0", "euler", 1e-4, "checked", "v_reset", "ge", (*SYNAPSES, *FRAMES, "Flatten", "LIF")),
+        {"IF": UNMODELLED, "CubaLIF": UNMODELLED},
+        "stops at",
+        uniform=("tau", "r", "v_leak", "v_threshold", "v_reset"),
+        starts_at="v_reset",
+    ),
     "sinabs": Importer(
-        *(
-            "3.1.3",
-            "exponential",
-            1.0,
-            "ignored",
-            "subtract",
-            "ge",
-            ("Affine", "Conv2d", "SumPool2d", "Flatten", "LIF"),
-        ),
+        *("3.1.3", "exponential", 1.0, "ignored", "subtract", "ge"),
+        ("Affine", "Conv2d", "SumPool2d", "Flatten", "LIF", "LI"),
+        {
+            "IF": f"changes: it sends {SEVERAL}, and holds the potential above minus the threshold",
+            "Conv1d": "stops at",
+        },
+        "drops without a word",
+        cycles="changes: it runs whole sequences at once, so that no step's value is fed back",
+        joins=False,
         unit_gain=True,
+        one_axis=True,
         leaks_to_zero=True,
-        remark="Sinabs sends several spikes in one step where v >= 2*v_threshold; here it is one",
+        remark=f"Sinabs sends {SEVERAL} where v >= 2*v_threshold; here it is one",
     ),
-    "lava": Importer("NIR's example", "euler", 1e-4, "ignored", "zero", "gt", (*SYNAPSES, "LIF")),
+    "lava": Importer(
+        *("NIR's example", "euler", 1e-4, "ignored", "zero", "gt", (*SYNAPSES, "LIF")),
+        {},
+        "is not known to run",
+        cycles="is not known to run",
+    ),
 }
 
 
@@ -72,25 +112,24 @@ def importer(name: str) -> Importer:
     return IMPORTERS[name]
 
 
+def refusal(name: str, kind: str) -> str | None:
+    """Why the importer ``name`` gives no answer to nodes of this ``kind``; None where it runs them as NIR says."""
+    row = importer(name)
+    return None if kind in row.takes else f"is a {kind}, which {name} {row.apart.get(kind, row.unknown)}"
+
+
 def lif(row: Importer, node: nir.LIF, dt: float) -> LIF:
     """The neuron that an importer makes of an LIF node. Raises BadInput where it would stop."""
     dt = dt if row.dt is None else row.dt
-    if row.leaks_to_zero and np.any(node.v_leak):
-        raise BadInput("v_leak", "is not 0, which this importer refuses")
-    if row.one_threshold and np.unique(node.v_threshold).size > 1:
-        raise BadInput("v_threshold", "differs between neurons, which this importer refuses")
+    _check(row, node, dt)
     one = np.ones_like(node.tau, np.float64)
     result = leak(node.tau, node.r if row.r == "folded" else one, node.v_leak, row.integrate, dt)
     threshold = np.asarray(node.v_threshold, np.float64)
     if row.r == "folded":
         threshold = threshold / np.unique(result.gain)[0]
         result = Leak(result.decay, one, result.bias)
-    elif row.r == "checked":
-        factor = leak(node.tau, node.r, node.v_leak, row.integrate, dt).gain
-        if np.allclose(factor, 1):
-            result = Leak(result.decay, one, result.bias)
-        elif not np.allclose(node.r, 1):
-            raise BadInput("r", "is neither 1 nor tau/dt, which this importer refuses")
+    elif row.r == "checked" and not _close(node.r, 1):
+        result = Leak(result.decay, one, result.bias)
     if row.unit_gain:
         result = Leak(result.decay, one, result.bias)
     return LIF(
@@ -102,3 +141,61 @@ def lif(row: Importer, node: nir.LIF, dt: float) -> LIF:
         reset_kind="soft" if row.reset == "subtract" else "hard",
         comparison=row.compare,
     )
+
+
+def li(row: Importer, node: nir.LI) -> LeakyIntegrator:
+    """The integrator that an importer makes of an LI node. Raises BadInput where it would stop.
+
+    The one importer that takes it, Sinabs, takes tau in steps: v = exp(-1/tau)*v + I.
+    """
+    if row.one_axis and np.ndim(node.tau) > 1:
+        raise BadInput("parameters", "have several axes, which this importer stops at")
+    for field, expected in (("v_leak", 0.0), ("r", 1.0)):
+        if np.any(np.asarray(getattr(node, field)) != expected):
+            raise BadInput(field, f"is not {expected:g}, which this importer stops at")
+    return LeakyIntegrator(np.exp(-1 / np.asarray(node.tau, np.float64)))
+
+
+def wiring(name: str, paths: Mapping[str, str], edges: Iterable[tuple[str, str, bool]]) -> tuple[str, str] | None:
+    """(node, reason) where an importer is known to run these edges otherwise than NIR says, or may; else None.
+
+    paths: layer -> its path in the file; edges: (source, target, delayed).
+    """
+    row, back = importer(name), []
+    entered: dict[str, list[str]] = {}
+    for source, target, delayed in edges:
+        if delayed:
+            back.append(target)
+        else:
+            entered.setdefault(target, []).append(source)
+    if back and row.cycles:
+        return paths[back[0]], f"stands in a cycle, which {name} {row.cycles}"
+    if not row.joins:
+        for target, sources in entered.items():
+            if len(sources) > 1:
+                return paths[target], f"adds streams, and {name} may run it before what feeds it"
+    return None
+
+
+def _check(row: Importer, node: nir.LIF, dt: float) -> None:
+    """Raises BadInput(parameter, reason) where the importer stops at ``node``, or starts it as no program can."""
+    if row.one_axis and np.ndim(node.tau) > 1:
+        raise BadInput("parameters", "have several axes, which this importer stops at")
+    if row.leaks_to_zero and np.any(node.v_leak):
+        raise BadInput("v_leak", "is not 0, which this importer stops at")
+    for field in row.uniform:
+        if np.unique(getattr(node, field)).size > 1:
+            raise BadInput(field, "differs between neurons, which this importer stops at")
+    if row.r == "checked":
+        if np.any(np.asarray(node.tau) <= dt):
+            raise BadInput("tau", "is not longer than dt, which this importer stops at")
+        if not (_close(node.r, 1) or _close(node.r, np.asarray(node.tau) / dt)):
+            raise BadInput("r", "is neither 1 nor tau/dt, which this importer stops at")
+        if not _close(node.v_leak, node.v_reset):
+            raise BadInput("v_leak", "is not v_reset, which this importer stops at")
+    if row.starts_at and np.any(getattr(node, row.starts_at)):
+        raise BadInput(row.starts_at, "is not 0, and this importer starts there, where a program starts at 0")
+
+
+def _close(value: np.ndarray, expected: np.ndarray | float) -> bool:
+    return bool(np.isclose(value, expected, rtol=1e-6, atol=1e-12).all())

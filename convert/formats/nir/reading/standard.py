@@ -85,13 +85,26 @@ class _Builder:
         self.layers: dict[str, Layer] = {}
         self.alias: dict[str, str] = {entry: INPUT}
         self.shapes: dict[str, Shape] = {}
-        self.importer = (
-            importers.importer(rules.integrate.removeprefix(IMPORTER)) if rules.integrate.startswith(IMPORTER) else None
-        )
+        self.imported_by = rules.integrate.removeprefix(IMPORTER) if rules.integrate.startswith(IMPORTER) else ""
+        self.importer = importers.importer(self.imported_by) if self.imported_by else None
         if self.importer is not None and self.importer.remark:
             self.remarks.append(self.importer.remark)
 
+    def check_wiring(self) -> None:
+        """Raise BadInput where the importer is known to run these edges otherwise, or may; not for the dialect that
+        Spikestrip wrote for it, whose every edge was tried."""
+        if self.loaded.graph.metadata.get("spikestrip") == self.imported_by:
+            return
+        otherwise = importers.wiring(self.imported_by, self.flat.paths, self.flat.edges)
+        if otherwise is not None:
+            raise BadInput(*otherwise)
+        several = next((remark for remark in self.flat.remarks if remark.startswith("ambiguous")), None)
+        if several is not None:
+            raise BadInput("graph", f"{several}: {self.imported_by} may delay another edge")
+
     def build(self) -> tuple[Program, tuple[str, ...]]:
+        if self.importer is not None:
+            self.check_wiring()
         order = cycles.execution_order(self.flat.nodes, [(a, b) for a, b, delayed in self.flat.edges if not delayed])
         shape = _shape(self.flat.nodes[self.entry].input_type["input"])
         if shape is None:
@@ -162,8 +175,8 @@ class _Builder:
         if not inputs and not delayed:
             raise BadInput(path, "is fed by nothing")
         kind = type(node).__name__
-        if self.importer is not None and kind not in self.importer.takes:
-            raise BadInput(path, f"is a {kind}, which that importer drops, changes or stops at")
+        if self.importer is not None and (reason := importers.refusal(self.imported_by, kind)) is not None:
+            raise BadInput(path, reason)
         for field, value in vars(node).items():
             if not isinstance(value, np.ndarray) or value.dtype.kind != "f":
                 continue
@@ -265,6 +278,10 @@ class _Builder:
         self.put(name, neuron, inputs, delayed)
 
     def integrator(self, name: str, node: nir.LI | nir.I, inputs: tuple[str, ...], delayed: tuple[str, ...]) -> None:
+        if self.importer is not None:
+            spread = nir.LI(**self.fitted(node, "tau r v_leak", inputs + delayed))
+            self.put(name, importers.li(self.importer, spread), inputs, delayed)
+            return
         if isinstance(node, nir.I):
             gain = self.fitted(node, "r", inputs + delayed)["r"] * self.rules.dt
             decay, bias = np.ones_like(gain), np.zeros_like(gain)
