@@ -10,6 +10,7 @@ import numpy as np
 
 from deploy.verification import replay as replaying
 from deploy.verification.causes import CODE, Side
+from deploy.verification.hypotheses import explain_path
 from deploy.verification.layer_faults import explain
 from deploy.verification.replay import ROWS, Replay, Spikes, entering, replay
 from deploy.verification.rounding import NOTABLE, Arithmetic
@@ -227,9 +228,17 @@ class Judged:
             for name, (received, fired) in self.received(names, rows).items():
                 bound = self.bound(name).reshape(received.shape[2:])
                 fault, sentence = explain(self.operations[name], received, fired, bound)
+                if fault == "unexplained" and self._steady(name):
+                    trace = self.side.trace
+                    found = explain_path(self.program, name, trace.input, trace.spikes, rows, bound)
+                    fault, sentence = found or (fault, sentence)
                 self._fail(fault, name, guilty[name].size, f"{sentence} (tried on {len(rows)} samples)")
                 code = self.codes[name]
                 code[code >= CODE["comparison"]] = CODE[fault]
+
+    def _steady(self, name: str) -> bool:
+        """True when every decision of a layer follows from what it received: nothing is drawn, or excused."""
+        return self.side.declared is None and not isinstance(self.operations[name], Bernoulli)
 
     def _chosen_samples(self, guilty: Mapping[str, np.ndarray]) -> dict[tuple[str, ...], np.ndarray]:
         """The layers to explain and the samples to do it on, those with wrong decisions first."""

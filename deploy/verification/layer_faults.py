@@ -40,9 +40,10 @@ def explain(
         for scaled in (_threshold(operation, entering, spikes, bound), _decay(operation, entering, spikes, bound)):
             if scaled:
                 return "parameter", scaled
-    if np.count_nonzero(wrong) >= CROWD and np.mean(margins[wrong] < np.median(margins)) > 0.9:
-        return "parameter", "no single scale explains them, but the wrong decisions crowd at the threshold"
-    return "unexplained", "no other reset, threshold or decay explains the decisions"
+    near = np.count_nonzero(wrong) >= CROWD and np.mean(margins[wrong] < np.median(margins)) > 0.9
+    return "unexplained", "nothing that was tried explains the decisions" + (
+        "; they crowd at the threshold" if near else ""
+    )
 
 
 class _Unreset(LIF):
