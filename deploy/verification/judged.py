@@ -110,10 +110,10 @@ class Judged:
         excused = np.flatnonzero((code == CODE["rounding"]) & decisions.contradicts)
         roundoff = 4 * self.side.unit * self.replay.largest[name]
         neurons = decisions.keys[excused] % self.thresholds[name].size
-        excess, bound = decisions.excess[excused], decisions.bound[excused]
-        sentence = None
-        if excused.size:
-            sentence = systematic(excess, neurons, measured[name], roundoff, bound, self.replay.share[name])
+        excess, recent = decisions.excess[excused], decisions.recent[excused]
+        if self.side.form == "parallel":  # an FFT's error has no time
+            recent = np.full(recent.shape, measured[name])
+        sentence = systematic(excess, neurons, measured[name], roundoff, recent) if excused.size else None
         if sentence:
             code[excused] = CODE[self.side.declared or "systematic"]
             if self.side.declared is None:

@@ -32,6 +32,7 @@ from spikestrip.program import Layer, Program, at_sample
 
 Spikes = Mapping[str, np.ndarray]
 ROWS = 8  # samples stepped together: what a step touches stays in a core's cache
+FADING = 0.95  # a step: what a neuron's arithmetics differed by twenty steps ago counts for a third
 
 
 @dataclasses.dataclass
@@ -41,7 +42,8 @@ class Decisions:
     keys: position in the flattened (B, T, N) spikes; potentials: u' there; wrong: it contradicts the program;
     saturated: |u'| had passed the limit of a saturating machine by then; excess: signed distance to firing in the
     side's own arithmetic; contradicts: it is wrong there too; bound: on the rounding of u' (0 where none is known);
-    margin: the distance to the other decision in float64.
+    margin: the distance to the other decision in float64; recent: the largest difference between two arithmetics that
+    this neuron had lately, older ones fading.
     """
 
     keys: np.ndarray
@@ -52,6 +54,7 @@ class Decisions:
     contradicts: np.ndarray
     bound: np.ndarray
     margin: np.ndarray
+    recent: np.ndarray
 
     def at(self, keys: np.ndarray) -> np.ndarray:
         """Indices of ``keys``, each of which must be there."""
@@ -65,8 +68,7 @@ class Replay:
     bounds: layer -> (N,) the largest bound on |u' - that of the float64 replay|, None where none is known; running: the
     largest that a decision had in the side's own arithmetic; measured: the largest difference between two arithmetics
     on this history (None where one only was tried); largest: |u'|; ties: decisions exactly at the threshold; received:
-    (N,) the largest bound on the error of what entered a neuron (infinite where none is known); share: as measured, the
-    largest share of its own bound that such a difference had.
+    (N,) the largest bound on the error of what entered a neuron (infinite where none is known).
     """
 
     decisions: dict[str, Decisions]
@@ -78,7 +80,6 @@ class Replay:
     largest: dict[str, float]
     ties: dict[str, int]
     received: dict[str, np.ndarray]
-    share: dict[str, float]
 
 
 def replay(
@@ -108,7 +109,7 @@ def replay(
     size_of = {layer.name: math.prod(program.shapes[layer.name]) for layer in program.spiking}
     bounds, running = ({name: np.zeros(n) for name, n in size_of.items()} for _ in range(2))
     measured, largest = (dict.fromkeys(size_of, 0.0) for _ in range(2))
-    ties, share = dict.fromkeys(size_of, 0), dict.fromkeys(size_of, 0.0)
+    ties = dict.fromkeys(size_of, 0)
     received = {name: np.zeros(n) for name, n in size_of.items()}
     last = program.output
     if last not in size_of:
@@ -134,6 +135,7 @@ def replay(
             errors = Running(here, arithmetic, steps, norms)
             unknown |= errors.unknown
         exceeded = {name: np.zeros((size, n), bool) for name, n in size_of.items()}
+        recent = {name: np.zeros((size, n)) for name, n in size_of.items()}
         stream = np.empty((size, steps, *program.shapes[program.output]))
         for t in range(steps):
             streams = own_streams = stepper.step(given[np.float64][:, t], _clamp(program, spikes, rows, t))
@@ -173,8 +175,7 @@ def replay(
                 if other is not None:
                     differing = np.abs(other.potentials[name] - mined).reshape(size, -1)
                     measured[name] = max(measured[name], float(differing.max()))
-                    of_bound = np.divide(differing, bound, out=np.zeros_like(bound), where=bound > 0)
-                    share[name] = max(share[name], float(of_bound.max()))
+                    recent[name] = np.maximum(differing, FADING * recent[name])
                 if limit is not None:
                     exceeded[name] |= np.abs(potential) >= limit
                 sample, neuron = np.nonzero(wrong | asked[name][rows, t])
@@ -183,7 +184,7 @@ def replay(
                     at = (sample, neuron)
                     margin = np.abs(layer.operation.excess(np, stepper.before[name], stepper.potentials[name]))  # type: ignore[attr-defined]
                     margin = margin.reshape(size, -1)
-                    columns = (potential, wrong, exceeded[name], excess, contradicts, bound, margin)
+                    columns = (potential, wrong, exceeded[name], excess, contradicts, bound, margin, recent[name])
                     found[name].append((keys, *(column[at] for column in columns)))
         stepper.check_finite()
         output.append(program.finish(stream))
@@ -193,7 +194,7 @@ def replay(
     }
     return Replay(
         {name: _gather(parts) for name, parts in found.items()}, np.concatenate(output), events, known, running,
-        measured if single else None, largest, ties, received, share,
+        measured if single else None, largest, ties, received,
     )  # fmt: skip
 
 
@@ -251,7 +252,7 @@ def _norms(program: Program, x: np.ndarray, spikes: Spikes, rows: slice) -> dict
 
 
 def _gather(parts: list[tuple[np.ndarray, ...]]) -> Decisions:
-    types = (np.int64, np.float64, bool, bool, np.float64, bool, np.float64, np.float64)  # as in Decisions
+    types = (np.int64, np.float64, bool, bool, np.float64, bool, np.float64, np.float64, np.float64)  # as in Decisions
     empty = tuple(np.empty(0, kind) for kind in types)
     columns = [np.concatenate(column) for column in zip(empty, *parts, strict=True)]
     order = np.argsort(columns[0])

@@ -12,13 +12,13 @@ CHANCE = 1e-6
 
 
 def systematic(
-    excess: np.ndarray, neurons: np.ndarray, measured: float, roundoff: float, bound: np.ndarray, share: float
+    excess: np.ndarray, neurons: np.ndarray, measured: float, roundoff: float, recent: np.ndarray
 ) -> str | None:
     """Why these excused decisions are no rounding, or None.
 
     excess, neurons: (n,) signed distance of each to firing, and whose it is; measured: the largest difference between
-    two arithmetics on the same history; roundoff: of the largest potential; bound: (n,) on the rounding of each;
-    share: the largest share of its bound that a difference between two arithmetics had anywhere on this history.
+    two arithmetics on the same history; roundoff: of the largest potential; recent: (n,) the largest such difference
+    that its neuron had lately.
     """
     distance = np.abs(excess)
     limit = FAR * measured + roundoff
@@ -27,11 +27,11 @@ def systematic(
             f"{far} of {excess.size} excused decisions lie up to {distance.max():.2g} from the threshold; "
             f"two arithmetics differ by {measured:.2g} at most on this history"
         )
-    taken = distance / bound
-    if (far := int(np.count_nonzero((taken > FAR * share) & (distance > roundoff)))) > 0:
+    beyond = distance > FAR * recent + roundoff
+    if (far := int(np.count_nonzero(beyond))) > 0:
         return (
-            f"{far} of {excess.size} excused decisions take up to {taken.max():.2g} of their rounding bound; "
-            f"two arithmetics differ by {share:.2g} of it at most on this history"
+            f"{far} of {excess.size} excused decisions lie up to {distance[beyond].max():.2g} from the threshold; "
+            f"two arithmetics lately differed by {recent[beyond].max():.2g} at most there"
         )
     # one vote a neuron: its own constants may lean one way
     votes = distance > BEYOND * measured + roundoff / 4
