@@ -27,7 +27,14 @@ REFUSED = {
     "torch": set(),
     "onnxruntime": set(),
     "lava": set(),
-    "sinabs": {"lif_refractory", "lif_refractory_no_reset", "network_refractory", "lif_bias", "lif_reset_value"}
+    "sinabs": {
+        "lif_refractory",
+        "lif_refractory_no_reset",
+        "network_refractory",
+        "lif_adaptive",
+        "lif_bias",
+        "lif_reset_value",
+    }
     | {"recurrent_any", "bernoulli", "network_bernoulli"},
 }
 """The operations that a backend may refuse. What it doesn't hold stands here, or a test fails."""

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from deploy.verification.replay import potentials
+from deploy.verification.replay import decisions
 from spikestrip import inputs
 from spikestrip.execution import Stepper
 from spikestrip.operations import SpikingOperation
@@ -73,9 +73,8 @@ class History:
         operation = self.operation
         fired = self.fired if fired is None else fired
         received = self.received() if received is None else received
-        u = potentials(operation, received, fired)
-        beyond = np.abs(operation.excess(np, {}, u)) > self.bound
-        return np.asarray((operation.fire({}, u) != (fired != 0)) & beyond)
+        excess, fires = decisions(operation, received, fired)
+        return np.asarray((fires != (fired != 0)) & (np.abs(excess) > self.bound))
 
     def screened(self, wrong: np.ndarray) -> History:
         """A small part in which something is wrong: two samples, up to the step by which enough of them are."""
@@ -250,8 +249,8 @@ def _scales(program: Program, name: str) -> Iterator[tuple[str, str, Change]]:
 def _interval(history: History, change: Change) -> tuple[float, float, float] | None:
     """(a number within, lowest, highest) of the numbers that every decision allows, if u' is linear in them."""
     operation, fired = history.operation, history.fired
-    zero, one = (potentials(operation, change(history, by).received(), fired) for by in (0.0, 1.0))
-    slope, start = one - zero, operation.excess(np, {}, zero)
+    zero, one = (decisions(operation, change(history, by).received(), fired)[0] for by in (0.0, 1.0))
+    slope, start = one - zero, zero
     flat = np.abs(slope) <= 1e-12 * (np.abs(one) + np.abs(zero))
     sign = np.where(fired != 0, 1.0, -1.0)  # sign*(start + by*slope) >= -bound
     if (flat & (sign * start < -history.bound)).any():

@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 
+from deploy.verification import replay as replaying
 from deploy.verification.causes import CODE, Side
 from deploy.verification.hypotheses import explain_path
 from deploy.verification.layer_faults import explain
-from deploy.verification.replay import ROWS, Replay, Spikes, entering, potentials, replay
+from deploy.verification.replay import ROWS, Replay, Spikes, entering, replay
 from deploy.verification.rounding import NOTABLE, Arithmetic
 from deploy.verification.systematic import systematic
 from spikestrip.operations import Bernoulli
@@ -75,8 +76,7 @@ class Judged:
 
     def margins(self, name: str) -> np.ndarray:
         """|u' - vth| of each decision."""
-        decisions = self.decisions[name]
-        return np.abs(decisions.potentials - self.thresholds[name][decisions.keys % self.thresholds[name].size])
+        return self.decisions[name].margin
 
     def _code(self, name: str) -> np.ndarray:
         """The cause of every decision that contradicts the program; "unexplained" until a fault is found."""
@@ -160,10 +160,11 @@ class Judged:
         fired = fired.astype(dtype)
         if isinstance(operation, Bernoulli):  # it draws by the sample's number
             each = [dataclasses.replace(operation, first_sample=operation.first_sample + int(row)) for row in rows]
-            u = np.concatenate([potentials(one, received[[i]], fired[[i]]) for i, one in enumerate(each)])
+            margins = np.concatenate(
+                [replaying.decisions(one, received[[i]], fired[[i]])[0] for i, one in enumerate(each)]
+            )
         else:
-            u = potentials(operation, received, fired)
-        margins = u - operation.threshold
+            margins, _ = replaying.decisions(operation, received, fired)
         return margins.reshape(*margins.shape[:2], -1)
 
     def received(

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from deploy.verification.replay import potentials
+from deploy.verification.replay import decisions, potentials
 from spikestrip.operations import LIF, Array, Bernoulli, RefractoryLIF, SpikingOperation, State
 
 ENOUGH = 3  # wrong decisions before one changed parameter counts as an explanation of them
@@ -35,10 +35,10 @@ def explain(
     for description, other in _resets(operation):
         if not _wrong(other, entering, spikes, bound):
             return "reset", f"every decision follows {description}"
-    u = potentials(operation, entering, spikes)
-    margins = np.abs(u - operation.threshold)  # type: ignore[attr-defined]
-    wrong = (operation.fire({}, u) != (spikes != 0)) & (margins > bound)
-    if np.count_nonzero(wrong) >= ENOUGH:
+    excess, fires = decisions(operation, entering, spikes)
+    margins = np.abs(excess)
+    wrong = (fires != (spikes != 0)) & (margins > bound)
+    if np.count_nonzero(wrong) >= ENOUGH and isinstance(operation, LIF | RefractoryLIF):
         for scaled in (_threshold(operation, entering, spikes, bound), _decay(operation, entering, spikes, bound)):
             if scaled:
                 return "parameter", scaled
@@ -72,9 +72,8 @@ def _resets(operation: SpikingOperation) -> Iterator[tuple[str, SpikingOperation
 
 def _wrong(operation: SpikingOperation, entering: np.ndarray, spikes: np.ndarray, bound: np.ndarray) -> int:
     """Decisions that contradict ``operation`` beyond rounding."""
-    u = potentials(operation, entering, spikes)
-    beyond = np.abs(u - operation.threshold) > bound  # type: ignore[attr-defined]
-    return int(np.count_nonzero((operation.fire({}, u) != (spikes != 0)) & beyond))
+    excess, fires = decisions(operation, entering, spikes)
+    return int(np.count_nonzero((fires != (spikes != 0)) & (np.abs(excess) > bound)))
 
 
 def _threshold(operation: Any, entering: np.ndarray, spikes: np.ndarray, bound: np.ndarray) -> str | None:

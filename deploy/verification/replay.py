@@ -40,7 +40,8 @@ class Decisions:
 
     keys: position in the flattened (B, T, N) spikes; potentials: u' there; wrong: it contradicts the program;
     saturated: |u'| had passed the limit of a saturating machine by then; excess: signed distance to firing in the
-    side's own arithmetic; contradicts: it is wrong there too; bound: on the rounding of u' (0 where none is known).
+    side's own arithmetic; contradicts: it is wrong there too; bound: on the rounding of u' (0 where none is known);
+    margin: the distance to the other decision in float64.
     """
 
     keys: np.ndarray
@@ -50,6 +51,7 @@ class Decisions:
     excess: np.ndarray
     contradicts: np.ndarray
     bound: np.ndarray
+    margin: np.ndarray
 
     def at(self, keys: np.ndarray) -> np.ndarray:
         """Indices of ``keys``, each of which must be there."""
@@ -174,7 +176,9 @@ def replay(
                 if sample.size:
                     keys = ((start + sample) * steps + t) * potential.shape[1] + neuron
                     at = (sample, neuron)
-                    columns = (potential, wrong, exceeded[name], excess, contradicts, bound)
+                    margin = np.abs(layer.operation.excess(np, stepper.before[name], stepper.potentials[name]))  # type: ignore[attr-defined]
+                    margin = margin.reshape(size, -1)
+                    columns = (potential, wrong, exceeded[name], excess, contradicts, bound, margin)
                     found[name].append((keys, *(column[at] for column in columns)))
         stepper.check_finite()
         output.append(program.finish(stream))
@@ -242,7 +246,7 @@ def _norms(program: Program, x: np.ndarray, spikes: Spikes, rows: slice) -> dict
 
 
 def _gather(parts: list[tuple[np.ndarray, ...]]) -> Decisions:
-    types = (np.int64, np.float64, bool, bool, np.float64, bool, np.float64)  # as in Decisions
+    types = (np.int64, np.float64, bool, bool, np.float64, bool, np.float64, np.float64)  # as in Decisions
     empty = tuple(np.empty(0, kind) for kind in types)
     columns = [np.concatenate(column) for column in zip(empty, *parts, strict=True)]
     order = np.argsort(columns[0])
@@ -266,6 +270,19 @@ def entering(
         for name, values in kept.items():
             values[:, t] = stepper.entering[name]
     return kept
+
+
+def decisions(operation: SpikingOperation, entering: np.ndarray, spikes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Signed distance to firing, and whether it fires, (B, T, *shape): of one neuron as in ``potentials``."""
+    shapes = operation.state_shapes(entering.shape[2:])
+    state: State = {name: np.zeros((len(entering), *shape), entering.dtype) for name, shape in shapes.items()}
+    excess, fires = np.empty_like(entering), np.empty(entering.shape, bool)
+    for t in range(entering.shape[1]):
+        potential = operation.integrate(np, state, entering[:, t])
+        excess[:, t] = operation.excess(np, state, potential)
+        fires[:, t] = operation.fire(state, potential)
+        state = operation.reset(np, state, potential, spikes[:, t])
+    return excess, fires
 
 
 def potentials(operation: SpikingOperation, entering: np.ndarray, spikes: np.ndarray) -> np.ndarray:

@@ -19,6 +19,7 @@ from spikestrip.operations import (
     GLU,
     LIF,
     S4D,
+    AdaptiveLIF,
     Affine,
     Array,
     Bernoulli,
@@ -303,6 +304,15 @@ def _refractory(op: RefractoryLIF, c: Context) -> np.ndarray:
     return np.asarray(error + _threshold(op, c))
 
 
+def _adaptive(op: AdaptiveLIF, c: Context) -> np.ndarray:
+    """Of u' - theta: theta follows the recorded spikes, element by element."""
+    theta = np.abs(op.threshold) + np.abs(op.beta) * np.abs(c.before["a"])
+    received = np.abs(op.decay) * c.memory.get("u", 0.0) + c.e
+    error = received + c.fresh(4 * (np.abs(op.decay * c.before["u"]) + np.abs(c.x)), received)
+    c.memory["u"] = error + c.fresh(2 * (np.abs(c.after["u"]) + theta), error)
+    return np.asarray(error + c.fresh(2 * theta, error))
+
+
 RULES: dict[str, Callable[..., Any]] = {
     "affine": _affine,
     "scale": _scale,
@@ -322,5 +332,6 @@ RULES: dict[str, Callable[..., Any]] = {
     "li": _li,
     "lif": _lif,
     "lif_refractory": _refractory,
+    "lif_adaptive": _adaptive,
     "bernoulli": _bernoulli,
 }

@@ -10,6 +10,7 @@ from simulators.backends import Dtype
 from simulators.conformance.case import Case
 from spikestrip.operations import (
     LIF,
+    AdaptiveLIF,
     Operation,
     RefractoryLIF,
 )
@@ -44,12 +45,18 @@ def _refractory_only(decays: np.ndarray, thresholds: np.ndarray) -> Operation:
     return _refractory(decays, thresholds, soft=False)
 
 
+def _adaptive(decays: np.ndarray, thresholds: np.ndarray) -> Operation:
+    decay_a, beta = (np.resize(values, decays.size) for values in ([0.5, 0.9], [1.0, 0.25]))
+    return AdaptiveLIF(decays, thresholds, decay_a, beta)
+
+
 _NEURONS: dict[str, Callable[[np.ndarray, np.ndarray], Operation]] = {
     "lif_hard": _hard,
     "lif_soft": _soft,
     "integrate_and_fire": _hard,
     "lif_refractory": _refractory,
     "lif_refractory_no_reset": _refractory_only,
+    "lif_adaptive": _adaptive,
 }
 
 

@@ -1,5 +1,6 @@
 """The operations of a program, one small class each, and the table of them by kind."""
 
+from spikestrip.operations.adaptive import AdaptiveLIF
 from spikestrip.operations.base import COUNTERS, Array, Operation, Shape, SpikingOperation, State, tree_sum
 from spikestrip.operations.bernoulli import Bernoulli
 from spikestrip.operations.clamp import Clamp
@@ -14,7 +15,7 @@ from spikestrip.operations.wiring import Delay, Flatten, Threshold
 OPERATIONS: dict[str, type[Operation]] = {
     operation.kind: operation
     for operation in (
-        *(Affine, Scale, Join, S4D, LIF, RefractoryLIF, LeakyIntegrator, GLU, LayerNorm),
+        *(Affine, Scale, Join, S4D, LIF, RefractoryLIF, AdaptiveLIF, LeakyIntegrator, GLU, LayerNorm),
         *(Conv1d, Conv2d, SumPool2d, AvgPool2d, Flatten, Delay, Threshold),
         *(Bernoulli, GELU, Clamp),
     )
@@ -27,6 +28,7 @@ __all__ = [
     "LIF",
     "OPERATIONS",
     "S4D",
+    "AdaptiveLIF",
     "Affine",
     "Array",
     "AvgPool2d",
