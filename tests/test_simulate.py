@@ -265,6 +265,24 @@ def test_a_refusal_names_backend_layer_and_reason() -> None:
         simulate(program, np.zeros((1, 2, 1), np.float32), sinabs)
 
 
+class Small(NumpyBackend):
+    """A chip that can hold every layer, but not many of them."""
+
+    name = "small"
+
+    def refuses_program(self, program: Program, dtype: Dtype) -> str | None:
+        return None if len(program.layers) <= 2 else f"{len(program.layers)} layers on 2 cores"
+
+
+def test_a_backend_can_refuse_the_whole() -> None:
+    neuron = LIF(np.full(2, 0.5), np.ones(2))
+    layers = [(f"n{number:02d}", neuron) for number in range(3)]
+    x = np.ones((1, 4, 2), np.float32)
+    assert simulate(chain((2,), layers[:2]), x, Small()).spikes
+    with pytest.raises(Refused, match=r"backend small: can't hold the program: 3 layers on 2 cores"):
+        simulate(chain((2,), layers), x, Small())
+
+
 class Dishonest(NumpyBackend):
     name = "dishonest"
 

@@ -65,9 +65,11 @@ def test_one_product_is_exact() -> None:
 
 def test_what_looks_like_rounding() -> None:
     rng = np.random.default_rng(0)
-    neurons = np.arange(64)
-    assert systematic(rng.normal(0, 1, 64), neurons, 1.0, 0.0) is None
-    assert systematic(np.full(64, 0.5), neurons, 1.0, 0.0) is None  # too near to mean anything
-    assert "one way" in str(systematic(np.full(64, 3.0), neurons, 1.0, 0.0))
-    assert systematic(np.full(64, 3.0), np.zeros(64, int), 1.0, 0.0) is None  # one neuron, one vote
-    assert "at most on this history" in str(systematic(np.array([9.0]), np.array([0]), 1.0, 0.0))
+    neurons, wide = np.arange(64), np.full(64, 100.0)
+    assert systematic(rng.normal(0, 1, 64), neurons, 1.0, 0.0, wide, 1.0) is None
+    assert systematic(np.full(64, 0.5), neurons, 1.0, 0.0, wide, 1.0) is None  # too near to mean anything
+    assert "one way" in str(systematic(np.full(64, 3.0), neurons, 1.0, 0.0, wide, 1.0))
+    assert systematic(np.full(64, 3.0), np.zeros(64, int), 1.0, 0.0, wide, 1.0) is None  # one neuron, one vote
+    assert "at most on this history" in str(systematic(np.array([9.0]), np.array([0]), 1.0, 0.0, wide[:1], 1.0))
+    # 3 of a bound of 4 is far where two arithmetics differed by a thousandth of theirs, though more elsewhere
+    assert "of their rounding bound" in str(systematic(np.array([3.0]), np.array([0]), 1.0, 0.0, np.array([4.0]), 1e-3))

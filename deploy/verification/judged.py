@@ -110,7 +110,10 @@ class Judged:
         excused = np.flatnonzero((code == CODE["rounding"]) & decisions.contradicts)
         roundoff = 4 * self.side.unit * self.replay.largest[name]
         neurons = decisions.keys[excused] % self.thresholds[name].size
-        sentence = systematic(decisions.excess[excused], neurons, measured[name], roundoff) if excused.size else None
+        excess, bound = decisions.excess[excused], decisions.bound[excused]
+        sentence = None
+        if excused.size:
+            sentence = systematic(excess, neurons, measured[name], roundoff, bound, self.replay.share[name])
         if sentence:
             code[excused] = CODE[self.side.declared or "systematic"]
             if self.side.declared is None:

@@ -65,7 +65,8 @@ class Replay:
     bounds: layer -> (N,) the largest bound on |u' - that of the float64 replay|, None where none is known; running: the
     largest that a decision had in the side's own arithmetic; measured: the largest difference between two arithmetics
     on this history (None where one only was tried); largest: |u'|; ties: decisions exactly at the threshold; received:
-    (N,) the largest bound on the error of what entered a neuron (infinite where none is known).
+    (N,) the largest bound on the error of what entered a neuron (infinite where none is known); share: as measured, the
+    largest share of its own bound that such a difference had.
     """
 
     decisions: dict[str, Decisions]
@@ -77,6 +78,7 @@ class Replay:
     largest: dict[str, float]
     ties: dict[str, int]
     received: dict[str, np.ndarray]
+    share: dict[str, float]
 
 
 def replay(
@@ -106,7 +108,7 @@ def replay(
     size_of = {layer.name: math.prod(program.shapes[layer.name]) for layer in program.spiking}
     bounds, running = ({name: np.zeros(n) for name, n in size_of.items()} for _ in range(2))
     measured, largest = (dict.fromkeys(size_of, 0.0) for _ in range(2))
-    ties = dict.fromkeys(size_of, 0)
+    ties, share = dict.fromkeys(size_of, 0), dict.fromkeys(size_of, 0.0)
     received = {name: np.zeros(n) for name, n in size_of.items()}
     last = program.output
     if last not in size_of:
@@ -169,7 +171,10 @@ def replay(
                 np.maximum(running[name], bound.max(axis=0), out=running[name])
                 largest[name] = max(largest[name], float(np.abs(mined).max()))
                 if other is not None:
-                    measured[name] = max(measured[name], float(np.abs(other.potentials[name] - mined).max()))
+                    differing = np.abs(other.potentials[name] - mined).reshape(size, -1)
+                    measured[name] = max(measured[name], float(differing.max()))
+                    of_bound = np.divide(differing, bound, out=np.zeros_like(bound), where=bound > 0)
+                    share[name] = max(share[name], float(of_bound.max()))
                 if limit is not None:
                     exceeded[name] |= np.abs(potential) >= limit
                 sample, neuron = np.nonzero(wrong | asked[name][rows, t])
@@ -188,7 +193,7 @@ def replay(
     }
     return Replay(
         {name: _gather(parts) for name, parts in found.items()}, np.concatenate(output), events, known, running,
-        measured if single else None, largest, ties, received,
+        measured if single else None, largest, ties, received, share,
     )  # fmt: skip
 
 

@@ -11,11 +11,14 @@ BEYOND = 2  # times it: what decisions must be beyond to have a vote on the dire
 CHANCE = 1e-6
 
 
-def systematic(excess: np.ndarray, neurons: np.ndarray, measured: float, roundoff: float) -> str | None:
+def systematic(
+    excess: np.ndarray, neurons: np.ndarray, measured: float, roundoff: float, bound: np.ndarray, share: float
+) -> str | None:
     """Why these excused decisions are no rounding, or None.
 
     excess, neurons: (n,) signed distance of each to firing, and whose it is; measured: the largest difference between
-    two arithmetics on the same history; roundoff: of the largest potential.
+    two arithmetics on the same history; roundoff: of the largest potential; bound: (n,) on the rounding of each;
+    share: the largest share of its bound that a difference between two arithmetics had anywhere on this history.
     """
     distance = np.abs(excess)
     limit = FAR * measured + roundoff
@@ -23,6 +26,12 @@ def systematic(excess: np.ndarray, neurons: np.ndarray, measured: float, roundof
         return (
             f"{far} of {excess.size} excused decisions lie up to {distance.max():.2g} from the threshold; "
             f"two arithmetics differ by {measured:.2g} at most on this history"
+        )
+    taken = distance / bound
+    if (far := int(np.count_nonzero((taken > FAR * share) & (distance > roundoff)))) > 0:
+        return (
+            f"{far} of {excess.size} excused decisions take up to {taken.max():.2g} of their rounding bound; "
+            f"two arithmetics differ by {share:.2g} of it at most on this history"
         )
     # one vote a neuron: its own constants may lean one way
     votes = distance > BEYOND * measured + roundoff / 4

@@ -20,6 +20,9 @@ Progress = Callable[[int], object]
 class Recording:
     """What a backend saw, aligned: index t is the answer to input t.
 
+    A spike is 0 or 1. A machine that sends several spikes in a step, or graded ones, refuses the layer: a recording of
+    anything else is a SimulatorFault.
+
     output: the output layer's stream, (B, T, *shape); spikes: layer -> (B, T, N) uint8 for every spiking layer;
     observed: layer -> counter -> (B, T) int64, what the simulator counted itself; attrs: remarks for the trace
     (``delay``: steps of pipeline delay that were shifted back).
@@ -32,7 +35,11 @@ class Recording:
 
 
 class Backend(Protocol):
-    """A machine that runs programs. One instance is made without arguments and may be used again."""
+    """A machine that runs programs. One instance is made without arguments and may be used again.
+
+    It may have a method ``refuses_program(program, dtype) -> str | None`` too: why it can't hold the whole, though it
+    could hold each layer (cores, memory, fan-out), or None.
+    """
 
     name: str
     devices: tuple[str, ...]
@@ -63,7 +70,7 @@ def load(name: str) -> Backend:
 
 
 def check(backend: Backend, program: Program, dtype: Dtype, device: str) -> None:
-    """Raise Refused, naming the first layer that ``backend`` can't hold, before anything runs."""
+    """Raise Refused, naming the first layer that ``backend`` can't hold, or why not the whole, before anything runs."""
     if device.split(":")[0] not in backend.devices:
         raise Refused(f"backend {backend.name}", f"has no device {device!r}; it runs on {', '.join(backend.devices)}")
     for layer in program.layers:
@@ -73,3 +80,7 @@ def check(backend: Backend, program: Program, dtype: Dtype, device: str) -> None
             reason = f"can't be held exactly in {dtype}; run it in {' or '.join(held)}"
         if reason is not None:
             raise Refused(f"backend {backend.name}, layer {layer.name} ({layer.operation.kind})", reason)
+    refuses_program = getattr(backend, "refuses_program", None)
+    reason = None if refuses_program is None else refuses_program(program, dtype)
+    if reason is not None:
+        raise Refused(f"backend {backend.name}", f"can't hold the program: {reason}")
