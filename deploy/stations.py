@@ -28,7 +28,15 @@ if TYPE_CHECKING:
 
 BACKENDS = ("numpy", "torch", "onnxruntime", "lava", "sinabs")
 PARALLEL = "parallel"
-OWN = ("reference.*.h5", "trace.*.h5", "verdict.*.json", "labels.npy", "road.json", "report.html")
+OWN = (
+    "reference.*.h5",
+    "trace.*.h5",
+    "verdict.*.json",
+    "verdict.*.differences.h5",
+    "labels.npy",
+    "road.json",
+    "report.html",
+)
 """What a road leaves in its folder, and the next one there takes away first."""
 KEPT = ("ckpt.pt", "metrics.json", "x.npy", "model.nir", "model.onnx")
 """What it leaves there too, and the next one writes over."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from deploy.verification import Verdict, table, verify
+from deploy.verification.differences import beside
 from spikestrip.command import main
 from spikestrip.errors import BadInput
 from spikestrip.files import writable
@@ -29,7 +30,12 @@ __all__ = ["Verdict", "command", "verify"]
 @click.option("--checkpoint", type=click.Path(path_type=Path),
               help="ckpt.pt: needed where a side was computed by sdn, or by pmbc in M iterations.")  # fmt: skip
 @click.option("--sdn", type=click.Path(path_type=Path), help="The surrogate, where it isn't the checkpoint's own.")
-@click.option("--json", "report", type=click.Path(path_type=Path), help="Write the verdict here too.")
+@click.option(
+    "--json",
+    "report",
+    type=click.Path(path_type=Path),
+    help="Write the verdict here too, and NAME.differences.h5 beside it.",
+)
 def command(
     reference: Path,
     trace: Path,
@@ -50,7 +56,8 @@ def command(
 
     models = (model, reference_model, trace_model)
     if report is not None:
-        writable(report, (reference, trace, checkpoint, sdn, *models))
+        for target in (report, beside(report)):
+            writable(target, (reference, trace, checkpoint, sdn, *models))
     program, reference_program, trace_program = (None if path is None else load(path) for path in models)
     verdict = verify(
         read(reference),

@@ -101,7 +101,7 @@ def explain_path(
     whole = history(rows)
     received = whole.received()
     wrong = whole.wrong(received)
-    if np.count_nonzero(wrong) < ENOUGH:
+    if np.count_nonzero(wrong) < ENOUGH or not whole.fired.any():  # a number that is large enough explains silence
         return None
     part = whole.screened(wrong)
     for fault, sentence, change in (*_delays(program, name), *_biases(program, name)):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from deploy.verification import alignment, pair, surrogates
 from deploy.verification.causes import CAUSES, CODE, Side
+from deploy.verification.differences import Differences
 from deploy.verification.judged import Judged
 from deploy.verification.outputs import SOUND, compare_events, compare_outputs
 from deploy.verification.replay import Replay
@@ -83,7 +85,17 @@ def verify(
         sides={one.side.role: one.side.describe() for one in judged},
         failures=failures,
         notes=[note for one in judged for note in one.notes] + _float64_notes(judged),
+        differences=_differences(trace.spikes, differ, codes),
     )
+
+
+def _differences(
+    fired: Mapping[str, np.ndarray], differ: dict[str, np.ndarray], codes: dict[str, np.ndarray]
+) -> dict[str, Differences]:
+    return {
+        name: Differences(wrong.shape, np.flatnonzero(wrong), codes[name].astype(np.uint8), fired[name][wrong])
+        for name, wrong in differ.items()
+    }
 
 
 def _judge(
@@ -121,10 +133,8 @@ def _by_spikes_alone(sides: tuple[Side, Side], differ: dict[str, np.ndarray]) ->
             failures.append(ADVICE)
     output = compare_outputs(sides)
     failures += [output["fault"]] if output["fault"] else []
-    layers = {
-        name: layer_entry(reference[name], trace[name], name, np.full(np.count_nonzero(wrong), CODE[cause]))
-        for name, wrong in differ.items()
-    }
+    codes = {name: np.full(np.count_nonzero(wrong), CODE[cause]) for name, wrong in differ.items()}
+    layers = {name: layer_entry(reference[name], trace[name], name, codes[name]) for name in differ}
     return Verdict(
         layers=layers,
         first=earliest(layers),
@@ -135,6 +145,7 @@ def _by_spikes_alone(sides: tuple[Side, Side], differ: dict[str, np.ndarray]) ->
         sides={side.role: side.describe() for side in sides},
         failures=failures,
         notes=["judged by the spikes alone: no program was given"],
+        differences=_differences(trace, differ, codes),
     )
 
 
@@ -182,7 +193,7 @@ def _orphans(differ: dict[str, np.ndarray], codes: dict[str, np.ndarray]) -> lis
     for number, (name, wrong) in enumerate(differ.items()):
         sample, step, _ = np.nonzero(wrong)
         clocks[name] = (sample, step * len(differ) + number)
-    start = np.full(len(next(iter(differ.values()))), np.iinfo(np.int64).max)
+    start = np.full(max((len(wrong) for wrong in differ.values()), default=0), np.iinfo(np.int64).max)
     for sample, clock in clocks.values():
         np.minimum.at(start, sample, clock)
     failures = []
@@ -209,7 +220,7 @@ def _judged_layer(judged: list[Judged], name: str, wrong: np.ndarray, codes: np.
 
 def _counts(codes: list[np.ndarray]) -> dict[str, int]:
     """Cause -> contradictions."""
-    counts = np.bincount(np.concatenate(codes), minlength=len(CAUSES))
+    counts = np.bincount(np.concatenate([np.empty(0, np.int64), *codes]), minlength=len(CAUSES))
     return {cause: int(counts[code]) for cause, code in CODE.items() if code and counts[code]}
 
 
@@ -227,7 +238,7 @@ def _rounding(judged: list[Judged]) -> dict[str, Any]:
             "unit_roundoff": one.side.unit,
             "bound": {name: float(one.replay.running[name].max()) for name in one.codes},
             "bound_over_threshold": {name: one.bound_share(name) for name in one.codes},
-            "furthest_excused": float(max(excused)),
+            "furthest_excused": float(max(excused, default=0.0)),
         }
     return stated
 

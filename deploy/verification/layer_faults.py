@@ -29,6 +29,8 @@ def explain(
     """
     if isinstance(operation, Bernoulli):
         return "unexplained", "the draws of its stream decide otherwise"
+    if not spikes.any():
+        return "unexplained", "it never fires here, which any high threshold would explain"
     spikes = spikes.astype(entering.dtype)
     for description, other in _resets(operation):
         if not _wrong(other, entering, spikes, bound):

@@ -56,8 +56,6 @@ def _check_side(side: Side) -> None:
     x, train = side.trace.input, side.trace.spikes
     if x.ndim < 3 or x.shape[0] < 1 or x.shape[1] < 1:
         raise BadInput(side.role, f"input has shape {x.shape}, not (B, T, C) of at least one sample and step")
-    if not train:
-        raise BadInput(side.role, "holds no spiking layer")
     for name, spikes in train.items():
         if spikes.ndim != 3 or spikes.shape[:2] != x.shape[:2]:
             raise BadInput(side.role, f"layer {name}: spikes are {spikes.shape}, not ({x.shape[0]}, {x.shape[1]}, N)")

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from deploy.verification import differences
 from deploy.verification.causes import CAUSES, CODE, FAULTS
+from deploy.verification.differences import Differences
 from spikestrip.files import atomic
 
 if TYPE_CHECKING:
@@ -28,6 +30,7 @@ class Verdict:
     events: side -> "equal", "absent", "not compared" or what is wrong with the stored ones
     rounding: the bound that was used: what it is, its size for each side and layer, the furthest decision it excused
     failures: why the verdict is fail, one sentence each; notes: what else should be known
+    differences: layer -> each of them with its cause; not in verdict.json, but in a table beside it
     """
 
     layers: dict[str, dict[str, Any]]
@@ -39,6 +42,7 @@ class Verdict:
     sides: dict[str, dict[str, Any]]
     failures: list[str]
     notes: list[str]
+    differences: dict[str, Differences] = dataclasses.field(default_factory=dict)
 
     def __repr__(self) -> str:
         causes = "".join(f", {cause} {spikes:,}" for cause, spikes in self.causes.items())
@@ -81,11 +85,16 @@ class Verdict:
             "differ": self.differ,
             "causes": self.causes,
             "faults": [cause for cause in self.causes if cause in FAULTS],
-            **dataclasses.asdict(self),
+            **{
+                field.name: getattr(self, field.name)
+                for field in dataclasses.fields(self)
+                if field.name != "differences"
+            },
         }
 
     def write(self, path: str | os.PathLike[str]) -> None:
-        """Write ``verdict.json``: whole, or not at all."""
+        """Write ``verdict.json``, and the table of its differences beside it: each whole, or not at all."""
+        differences.write(differences.beside(path), self.differences)
         with atomic(path) as temporary:
             temporary.write_text(json.dumps(self.to_dict(), indent=2, allow_nan=False) + "\n")
 

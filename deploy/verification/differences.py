@@ -1,0 +1,59 @@
+"""Every difference with its cause, in an HDF5 table beside verdict.json (docs/files.md)."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from deploy.verification.causes import CAUSES
+from spikestrip.files import atomic
+
+FORMAT = "spikestrip-differences"
+VERSION = 1
+PART = 1 << 20  # rows written together
+COLUMNS = ("sample", "step", "neuron")
+
+
+@dataclasses.dataclass
+class Differences:
+    """Those of one layer, in the order of samples, steps and neurons.
+
+    shape: (B, T, N) of its spikes; keys: positions in them, flattened; codes: numbers of causes in CAUSES; fired: (n,)
+    the trace's spikes, 0 or 1; the reference's are the others.
+    """
+
+    shape: tuple[int, ...]
+    keys: np.ndarray
+    codes: np.ndarray
+    fired: np.ndarray
+
+
+def beside(path: str | os.PathLike[str]) -> Path:
+    """Where the table of a verdict at ``path`` stands: verdict.json has verdict.differences.h5."""
+    return Path(path).with_name(f"{Path(path).stem}.differences.h5")
+
+
+def write(path: str | os.PathLike[str], layers: Mapping[str, Differences]) -> None:
+    """Write the table: whole, or not at all, and part by part."""
+    with atomic(path) as temporary, h5py.File(temporary, "w") as file:
+        file.attrs.update(format=FORMAT, version=VERSION, causes=list(CAUSES), order=list(layers))
+        for name, found in layers.items():
+            group = file.create_group(name)
+            group.attrs["shape"] = found.shape
+            size = found.keys.size
+            kept = {"compression": "gzip", "shuffle": True, "chunks": (min(size, PART),)} if size else {}
+            for column in COLUMNS:
+                group.create_dataset(column, (size,), np.uint32, **kept)
+            for column in ("cause", "spike"):
+                group.create_dataset(column, (size,), np.uint8, **kept)
+            for start in range(0, size, PART):
+                part = slice(start, start + PART)
+                for column, places in zip(COLUMNS, np.unravel_index(found.keys[part], found.shape), strict=True):
+                    group[column][part] = places
+                group["cause"][part] = found.codes[part]
+                group["spike"][part] = found.fired[part]
