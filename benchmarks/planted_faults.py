@@ -42,12 +42,13 @@ def changed(program: Program, name: str, change: Callable[[Operation], Operation
     return dataclasses.replace(program, layers=tuple(layers))
 
 
-def scaled(field: str, factor: float) -> Callable[[Operation], Operation]:
-    """One parameter of an operation times ``factor``."""
+def scaled(fields: str, factor: float) -> Callable[[Operation], Operation]:
+    """One parameter of an operation, or the two parts of a complex one, times ``factor``."""
 
     def change(operation: Operation) -> Operation:
-        array = getattr(operation, field)
-        return dataclasses.replace(operation, **{field: (array * factor).astype(array.dtype)})  # type: ignore[type-var]
+        arrays = {field: getattr(operation, field) for field in fields.split()}
+        changed = {field: (array * factor).astype(array.dtype) for field, array in arrays.items()}
+        return dataclasses.replace(operation, **changed)  # type: ignore[type-var]
 
     return change
 
@@ -79,9 +80,10 @@ def faulty_programs(program: Program) -> dict[str, tuple[Program, set[str]]]:
     for size in (1e-1, 1e-2, 1e-3, 1e-4, 5e-5):
         made[f"vth {size:g}"] = (changed(program, neuron, scaled("threshold", 1 + size)), {"parameter", "systematic"})
         made[f"decay {size:g}"] = (changed(program, neuron, scaled("decay", 1 - size)), {"parameter", "systematic"})
-        made[f"C {size:g}"] = (changed(program, ssm, scaled("c_re", 1 + size)), {"parameter", "systematic"})
+        made[f"C {size:g}"] = (changed(program, ssm, scaled("c_re c_im", 1 + size)), {"parameter", "systematic"})
         made[f"one weight {size:g}"] = (changed(program, mix, one("weight", 1 + size)), {"parameter", "systematic"})
     made["D dropped"] = (changed(program, ssm, scaled("d", 0.0)), {"parameter", "unexplained"})
+    made["one neuron"] = (changed(program, neuron, one("threshold", 0.7)), {"parameter"})
     made["sign"] = (changed(program, mix, scaled("weight", -1.0)), {"parameter", "input", "unexplained"})
     made["bias dropped"] = (changed(program, mix, scaled("bias", 0.0)), {"bias"})
     made["input scaled"] = (changed(program, mix, scaled("weight", 1.25)), {"input", "parameter"})
@@ -106,6 +108,10 @@ def faulty_spikes(trace: Trace, rng: np.random.Generator) -> dict[str, tuple[dic
         "samples reversed": ({n: t[::-1].copy() for n, t in trace.spikes.items()}, {"samples", "wiring"}),
         "recorded late": (trace.spikes | {name: late}, {"delay"}),
         "random": ({n: (rng.random(t.shape) < 0.2).astype(np.uint8) for n, t in trace.spikes.items()}, {"unexplained"}),
+        "one sample late": (
+            trace.spikes | {name: np.concatenate([late[:1], train[1:]])},
+            {"delay", "wiring", "unexplained"},
+        ),
         "silent": ({n: np.zeros_like(t) for n, t in trace.spikes.items()}, {"unexplained"}),
     }
 

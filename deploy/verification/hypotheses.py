@@ -7,6 +7,7 @@ no decision of the layer contradicts beyond rounding; first on few samples and s
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -15,7 +16,7 @@ import numpy as np
 from deploy.verification.replay import decisions
 from spikestrip import inputs
 from spikestrip.execution import Stepper
-from spikestrip.operations import SpikingOperation
+from spikestrip.operations import Affine, SpikingOperation
 from spikestrip.program import INPUT, Layer, Program
 
 ENOUGH = 3  # wrong decisions before another path counts as an explanation of them
@@ -27,6 +28,7 @@ SCALED = {  # what scales u' with it, and its fields
     "C": ("c_re", "c_im"),
     "D": ("d",),
 }
+FEW = 2  # neurons whose every weight is tried
 SWAPPED = 32  # neurons or samples among which swaps are looked for
 
 
@@ -111,6 +113,7 @@ def explain_path(
         _swapped(whole, received, wrong)
         or _carried(history(np.arange(len(rows))))
         or _scaled(part, whole)
+        or _one_weight(part, whole, wrong)
     )  # fmt: skip
 
 
@@ -223,6 +226,36 @@ def _scaled(part: History, whole: History) -> tuple[str, str] | None:
         if found is not None and not change(whole, found[0]).wrong().any():
             by, low, high = found
             return fault, f"every decision follows {what} by {by:.6g} (by {low:.6g} to {high:.6g})"
+    return None
+
+
+def _one_weight(part: History, whole: History, wrong: np.ndarray) -> tuple[str, str] | None:
+    """One weight of a matrix on the way, into the row of a neuron that is wrong, other than the program's."""
+    guilty = np.flatnonzero(wrong.reshape(*wrong.shape[:2], -1).any(axis=(0, 1)))
+    if guilty.size > FEW:
+        return None
+    for layer in _path(whole.program, whole.name):
+        if not isinstance(layer.operation, Affine):
+            continue
+        rows, columns = layer.operation.weight.shape
+        for row, column in itertools.product((int(row) for row in guilty if row < rows), range(columns)):
+
+            def moved(one: History, by: float, layer: Layer = layer, at: tuple[int, int] = (row, column)) -> History:
+                operation: Any = layer.operation
+                weight = operation.weight.astype(np.float64)
+                weight[at] += by
+                changed = dataclasses.replace(layer, operation=dataclasses.replace(operation, weight=weight))
+                return dataclasses.replace(one, program=_replaced(one.program, changed))
+
+            if _interval(part, moved) is None:
+                continue
+            found = _interval(whole, moved)
+            if found is not None and not moved(whole, found[0]).wrong().any():
+                by, low, high = found
+                return "parameter", (
+                    f"every decision follows layer {layer.name} with its weight [{row}, {column}] other by {by:.6g} "
+                    f"(by {low:.6g} to {high:.6g})"
+                )
     return None
 
 

@@ -18,6 +18,7 @@ from spikestrip.operations import LIF, Array, Bernoulli, RefractoryLIF, SpikingO
 
 ENOUGH = 3  # wrong decisions before one changed parameter counts as an explanation of them
 CROWD = 16  # and before one speaks of where they lie
+FEW = 4  # neurons that are tried one by one
 
 
 def explain(
@@ -42,10 +43,34 @@ def explain(
         for scaled in (_threshold(operation, entering, spikes, bound), _decay(operation, entering, spikes, bound)):
             if scaled:
                 return "parameter", scaled
+        found = _of_few(operation, entering, spikes, bound, wrong)
+        if found:
+            return "parameter", found
     near = np.count_nonzero(wrong) >= CROWD and np.mean(margins[wrong] < np.median(margins)) > 0.9
     return "unexplained", "nothing that was tried explains the decisions" + (
         "; they crowd at the threshold" if near else ""
     )
+
+
+def _of_few(
+    operation: Any, entering: np.ndarray, spikes: np.ndarray, bound: np.ndarray, wrong: np.ndarray
+) -> str | None:
+    """A threshold or a decay of a few neurons alone, each by a number of its own."""
+    if entering.ndim != 3:
+        return None
+    guilty = np.flatnonzero(wrong.any(axis=(0, 1)))
+    if not 0 < guilty.size <= FEW:
+        return None
+    said = []
+    for neuron in guilty:
+        one = slice(neuron, neuron + 1)
+        alone = dataclasses.replace(operation, **{name: array[one] for name, array in operation.arrays().items()})
+        parts = alone, entering[..., one], spikes[..., one], bound[one]
+        found = _threshold(*parts) or _decay(*parts)
+        if found is None:
+            return None
+        said.append(f"neuron {neuron}: {found}")
+    return "; ".join(said)
 
 
 class _Unreset(LIF):
