@@ -16,7 +16,7 @@ from simulators.conformance import Case, Failed, Passed, Refused, cases, oracle,
 from simulators.conformance.table import table
 from spikestrip.errors import BadInput
 from spikestrip.execution import Stepper
-from spikestrip.operations import LIF, OPERATIONS, SpikingOperation
+from spikestrip.operations import OPERATIONS, SpikingOperation
 from spikestrip.program import Layer, Program
 
 SUITE = {case.name: case for case in cases()}
@@ -96,9 +96,8 @@ def test_spikes_of_inexact_cases_are_far_from_the_threshold() -> None:
             stepper, spikes = Stepper(case.program, len(case.input)), oracle(case).spikes
             for t in range(case.input.shape[1]):
                 stepper.step(case.input[:, t], {name: train[:, t].astype(float) for name, train in spikes.items()})
-                for layer in case.program.spiking:
-                    assert isinstance(layer.operation, LIF) or hasattr(layer.operation, "threshold")
-                    margin = np.abs(stepper.potentials[layer.name] - layer.operation.threshold)  # type: ignore[attr-defined]
+                for name, neuron in case.program.neurons.items():
+                    margin = np.abs(neuron.excess(np, stepper.before[name], stepper.potentials[name]))
                     assert margin.min() > 1e-9, case.name
 
 
@@ -110,8 +109,8 @@ def test_ties_tie() -> None:
                 stepper.step(
                     case.input[:, t].astype(float), {name: train[:, t].astype(float) for name, train in spikes.items()}
                 )
-                for layer in case.program.spiking:
-                    ties += (stepper.potentials[layer.name] == layer.operation.threshold).sum()  # type: ignore[attr-defined]
+                for name, neuron in case.program.neurons.items():
+                    ties += (neuron.excess(np, stepper.before[name], stepper.potentials[name]) == 0).sum()
             assert ties > 0, case.name
 
 

@@ -47,7 +47,7 @@ class History:
 
     @property
     def operation(self) -> SpikingOperation:
-        return self.program[self.name].operation  # type: ignore[return-value]
+        return self.program.neurons[self.name]
 
     @property
     def fired(self) -> np.ndarray:

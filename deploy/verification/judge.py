@@ -214,7 +214,8 @@ def _judged_layer(judged: list[Judged], name: str, wrong: np.ndarray, codes: np.
         for role, one in zip(("reference_potential", "potential"), judged, strict=True):
             decisions = one.decisions[name]
             first[role] = float(decisions.potentials[decisions.at(np.array([key]))[0]])
-        first["threshold"] = float(judged[0].thresholds[name][first["neuron"]])
+        at = judged[0].decisions[name].at(np.array([key]))[0]
+        first["threshold"] = first["reference_potential"] - float(judged[0].decisions[name].exact[at])
     return entry
 
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
+import math
 from collections.abc import Iterable, Mapping
-from typing import Any
 
 import numpy as np
 
@@ -15,7 +14,7 @@ from deploy.verification.layer_faults import explain
 from deploy.verification.replay import ROWS, Replay, Spikes, entering, replay
 from deploy.verification.rounding import NOTABLE, Arithmetic
 from deploy.verification.systematic import systematic
-from spikestrip.operations import Bernoulli
+from spikestrip.operations import SpikingOperation
 from spikestrip.program import Program
 
 EXACT = ("scan", "block", "bptt", "draw")
@@ -39,8 +38,8 @@ class Judged:
         self.against: Judged | None = None
         self.failures: list[str] = []
         self.notes: list[str] = []
-        self.operations: dict[str, Any] = {layer.name: layer.operation for layer in program.spiking}
-        self.thresholds = {name: np.ravel(operation.threshold) for name, operation in self.operations.items()}
+        self.operations: dict[str, SpikingOperation] = program.neurons
+        self.sizes = {name: math.prod(program.shapes[name]) for name in self.operations}
         arithmetic = None if side.unit is None else Arithmetic(side.dtype, side.unit, side.form == "parallel")
         self.replay = done or replay(program, side.trace.input, side.trace.spikes, asked, side.saturates_at, arithmetic)
         self.decisions = self.replay.decisions
@@ -67,16 +66,16 @@ class Judged:
     def bound(self, name: str) -> np.ndarray:
         """(N,) largest bound on how far u' was from the float64 replay; 0 where none is known."""
         error = self.errors[name]
-        return np.zeros(self.thresholds[name].shape) if error is None else np.ravel(error)
+        return np.zeros(self.sizes[name]) if error is None else np.ravel(error)
 
     def bound_share(self, name: str) -> float:
-        """The largest bound of a decision in the side's own arithmetic, over its threshold; of p - r over 1."""
-        threshold = np.abs(self.thresholds[name])
-        return float((self.replay.running[name] / np.where(threshold > 0, threshold, 1)).max())
+        """The largest bound of a decision in the side's own arithmetic, over what u' must reach; of p - r over 1."""
+        level = self.replay.level[name]
+        return float((self.replay.running[name] / np.where(level > 0, level, 1)).max())
 
     def margins(self, name: str) -> np.ndarray:
         """|u' - vth| of each decision."""
-        return self.decisions[name].margin
+        return np.abs(self.decisions[name].exact)
 
     def _code(self, name: str) -> np.ndarray:
         """The cause of every decision that contradicts the program; "unexplained" until a fault is found."""
@@ -109,7 +108,7 @@ class Judged:
         decisions = self.decisions[name]
         excused = np.flatnonzero((code == CODE["rounding"]) & decisions.contradicts)
         roundoff = 4 * self.side.unit * self.replay.largest[name]
-        neurons = decisions.keys[excused] % self.thresholds[name].size
+        neurons = decisions.keys[excused] % self.sizes[name]
         excess, recent = decisions.excess[excused], decisions.recent[excused]
         if self.side.form == "parallel":  # an FFT's error has no time
             recent = np.full(recent.shape, measured[name])
@@ -161,8 +160,8 @@ class Judged:
         received, fired = self.received([name], rows, dtype)[name]
         operation = self.operations[name].bind(lambda array: array.astype(dtype))
         fired = fired.astype(dtype)
-        if isinstance(operation, Bernoulli):  # it draws by the sample's number
-            each = [dataclasses.replace(operation, first_sample=operation.first_sample + int(row)) for row in rows]
+        if operation.drawn_from() is not None:  # by the sample's number
+            each = [operation.at_sample(int(row)) for row in rows]
             margins = np.concatenate(
                 [replaying.decisions(one, received[[i]], fired[[i]])[0] for i, one in enumerate(each)]
             )
@@ -225,8 +224,8 @@ class Judged:
         for name, code in self.codes.items():
             ties = int(np.count_nonzero(code == CODE["comparison"]))
             if ties and name not in guilty:
-                says = "> as the program's" if getattr(self.operations[name], "comparison", "ge") == "gt" else ">="
-                self._fail("comparison", name, ties, f"all exactly at the threshold, where {says} decides otherwise")
+                said = "all exactly at the threshold, where the program decides otherwise"
+                self._fail("comparison", name, ties, said)
         for names, rows in self._chosen_samples(guilty).items():
             for name, (received, fired) in self.received(names, rows).items():
                 bound = self.bound(name).reshape(received.shape[2:])
@@ -241,7 +240,7 @@ class Judged:
 
     def _steady(self, name: str) -> bool:
         """True when every decision of a layer follows from what it received: nothing is drawn, or excused."""
-        return self.side.declared is None and not isinstance(self.operations[name], Bernoulli)
+        return self.side.declared is None and self.operations[name].drawn_from() is None
 
     def _chosen_samples(self, guilty: Mapping[str, np.ndarray]) -> dict[tuple[str, ...], np.ndarray]:
         """The layers to explain and the samples to do it on, those with wrong decisions first."""

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from deploy.verification.replay import decisions, potentials
-from spikestrip.operations import LIF, Array, Bernoulli, RefractoryLIF, SpikingOperation, State
+from spikestrip.operations import LIF, Array, RefractoryLIF, SpikingOperation, State
 
 ENOUGH = 3  # wrong decisions before one changed parameter counts as an explanation of them
 CROWD = 16  # and before one speaks of where they lie
@@ -28,7 +28,7 @@ def explain(
 
     entering: (B, T, *shape), spikes: the same, 0 or 1, bound: (*shape) on the rounding of u'. Some decision is wrong.
     """
-    if isinstance(operation, Bernoulli):
+    if operation.drawn_from() is not None:
         return "unexplained", "the draws of its stream decide otherwise"
     if not spikes.any():
         return "unexplained", "it never fires here, which any high threshold would explain"

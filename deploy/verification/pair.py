@@ -72,10 +72,6 @@ def _check_program(side: Side, program: Program) -> None:
         )
     inputs.check(side.trace.input, program.input_shape, "trace, input")
     for layer in program.spiking:
-        if not hasattr(layer.operation, "threshold"):
-            raise BadInput(
-                "program", f"layer {layer.name} ({layer.operation.kind}) decides otherwise than by a threshold"
-            )
         size = int(np.prod(program.shapes[layer.name]))
         train = side.trace.spikes.get(layer.name)
         if train is None or train.shape[2] != size:

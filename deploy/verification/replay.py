@@ -6,7 +6,7 @@ import dataclasses
 import math
 from collections.abc import Callable, Iterable, Mapping
 from types import ModuleType
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 
@@ -28,7 +28,7 @@ from spikestrip.operations import (
     State,
     SumPool2d,
 )  # fmt: skip
-from spikestrip.program import Layer, Program, at_sample
+from spikestrip.program import Program, at_sample
 
 Spikes = Mapping[str, np.ndarray]
 ROWS = 8  # samples stepped together: what a step touches stays in a core's cache
@@ -42,7 +42,7 @@ class Decisions:
     keys: position in the flattened (B, T, N) spikes; potentials: u' there; wrong: it contradicts the program;
     saturated: |u'| had passed the limit of a saturating machine by then; excess: signed distance to firing in the
     side's own arithmetic; contradicts: it is wrong there too; bound: on the rounding of u' (0 where none is known);
-    margin: the distance to the other decision in float64; recent: the largest difference between two arithmetics that
+    exact: the signed distance in float64; recent: the largest difference between two arithmetics that
     this neuron had lately, older ones fading.
     """
 
@@ -53,7 +53,7 @@ class Decisions:
     excess: np.ndarray
     contradicts: np.ndarray
     bound: np.ndarray
-    margin: np.ndarray
+    exact: np.ndarray
     recent: np.ndarray
 
     def at(self, keys: np.ndarray) -> np.ndarray:
@@ -68,7 +68,8 @@ class Replay:
     bounds: layer -> (N,) the largest bound on |u' - that of the float64 replay|, None where none is known; running: the
     largest that a decision had in the side's own arithmetic; measured: the largest difference between two arithmetics
     on this history (None where one only was tried); largest: |u'|; ties: decisions exactly at the threshold; received:
-    (N,) the largest bound on the error of what entered a neuron (infinite where none is known).
+    (N,) the largest bound on the error of what entered a neuron (infinite where none is known); level: (N,) the highest
+    |u' - excess|, what a neuron must reach to fire.
     """
 
     decisions: dict[str, Decisions]
@@ -80,6 +81,7 @@ class Replay:
     largest: dict[str, float]
     ties: dict[str, int]
     received: dict[str, np.ndarray]
+    level: dict[str, np.ndarray]
 
 
 def replay(
@@ -110,7 +112,7 @@ def replay(
     bounds, running = ({name: np.zeros(n) for name, n in size_of.items()} for _ in range(2))
     measured, largest = (dict.fromkeys(size_of, 0.0) for _ in range(2))
     ties = dict.fromkeys(size_of, 0)
-    received = {name: np.zeros(n) for name, n in size_of.items()}
+    received, level = ({name: np.zeros(n) for name, n in size_of.items()} for _ in range(2))
     last = program.output
     if last not in size_of:
         bounds[last] = np.zeros(math.prod(program.shapes[last]))
@@ -128,7 +130,8 @@ def replay(
             mine = Stepper(here, size, np, _float32) if own else stepper
             other = Stepper(_once_rounded(here) if own else here, size, np, _float32)
         cast = _float32 if own else _float64
-        neurons: list[tuple[Layer, Any]] = [(layer, layer.operation.bind(cast)) for layer in here.spiking]
+        double = here.neurons
+        neurons = {name: operation.bind(cast) for name, operation in double.items()}
         errors = None
         if arithmetic is not None:
             norms = _norms(here, given[np.float64], spikes, rows) if arithmetic.parallel else None
@@ -152,17 +155,18 @@ def replay(
                 counted = ledger.count_step(program, layer, stepper.entering[layer.name], streams[layer.name])
                 for counter, value in counted.items():
                     events[layer.name][counter][rows, t] = value
-            for layer, operation in neurons:
-                name = layer.name
+            for name, operation in neurons.items():
                 potential = stepper.potentials[name].reshape(size, -1)
                 mined = mine.potentials[name]
                 recorded = spikes[name][rows, t] != 0
                 contradicts = operation.fire(mine.before[name], mined).reshape(size, -1) != recorded
                 wrong = contradicts
                 if own:
-                    right = layer.operation.fire(stepper.before[name], stepper.potentials[name])  # type: ignore[attr-defined]
+                    right = double[name].fire(stepper.before[name], stepper.potentials[name])
                     wrong = contradicts | (right.reshape(size, -1) != recorded)
                 excess = operation.excess(np, mine.before[name], mined).reshape(size, -1)
+                apart_from = np.abs(mined.reshape(size, -1) - excess)
+                np.maximum(level[name], apart_from.max(axis=0), out=level[name])
                 ties[name] += int(np.count_nonzero(excess == 0))
                 entered = errors.received.get(name) if errors else None
                 entered = np.full((size, size_of[name]), np.inf) if entered is None else entered.reshape(size, -1)
@@ -182,9 +186,9 @@ def replay(
                 if sample.size:
                     keys = ((start + sample) * steps + t) * potential.shape[1] + neuron
                     at = (sample, neuron)
-                    margin = np.abs(layer.operation.excess(np, stepper.before[name], stepper.potentials[name]))  # type: ignore[attr-defined]
-                    margin = margin.reshape(size, -1)
-                    columns = (potential, wrong, exceeded[name], excess, contradicts, bound, margin, recent[name])
+                    exact = double[name].excess(np, stepper.before[name], stepper.potentials[name])
+                    exact = exact.reshape(size, -1)
+                    columns = (potential, wrong, exceeded[name], excess, contradicts, bound, exact, recent[name])
                     found[name].append((keys, *(column[at] for column in columns)))
         stepper.check_finite()
         output.append(program.finish(stream))
@@ -194,7 +198,7 @@ def replay(
     }
     return Replay(
         {name: _gather(parts) for name, parts in found.items()}, np.concatenate(output), events, known, running,
-        measured if single else None, largest, ties, received,
+        measured if single else None, largest, ties, received, level,
     )  # fmt: skip
 
 

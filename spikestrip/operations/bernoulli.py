@@ -35,7 +35,6 @@ class Bernoulli(SpikingOperation):
     """
 
     kind: ClassVar[str] = "bernoulli"
-    comparison: ClassVar[str] = "gt"
     a: np.ndarray
     b: np.ndarray
     seed: int = 0
@@ -46,11 +45,6 @@ class Bernoulli(SpikingOperation):
         for name, bits in (("seed", 63), ("layer", 32), ("first_sample", 32)):
             if not 0 <= getattr(self, name) < 1 << bits:
                 raise BadInput(self.kind, f"{name} is {getattr(self, name)}, not in 0 .. 2^{bits} - 1")
-
-    @property
-    def threshold(self) -> np.ndarray:
-        """What p - r must exceed: 0 for every neuron, (H,)."""
-        return np.zeros(self.a.shape)
 
     def at_sample(self, first: int) -> Self:
         return dataclasses.replace(self, first_sample=self.first_sample + first) if first else self
