@@ -64,6 +64,7 @@ def reference(network: Network, x: np.ndarray, form: Form, dtype: str, device: s
     from spikestrip.trace import Trace
     from train.devices import check_device
     from train.neurons.methods import default_method
+    from train.neurons.sdn import stands_in
 
     check_device(device)
     program = strip(network)
@@ -102,6 +103,8 @@ def reference(network: Network, x: np.ndarray, form: Form, dtype: str, device: s
     }  # fmt: skip
     if form == "parallel":
         attrs["parallel"] = network.config.parallel
+        if network.config.parallel == "sdn":
+            attrs["computed_sha256"] = stands_in(network.config.reset, network.config.tau, network.sdn).sha256
         if network.config.parallel == "pmbc" and network.config.pmbc_iterations:
             attrs["iterations"] = network.config.pmbc_iterations
     return Trace(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,8 @@ from spikestrip.program import Program
 from spikestrip.trace import Trace
 from train.config import Config
 from train.networks import Network
+from train.neurons.sdn import shipped
+from train.neurons.sdn_network import Folded
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
 
@@ -90,3 +93,19 @@ def test_another_network_is_refused() -> None:
     program, side, truth = sides(network("sdn"), "float64")
     with pytest.raises(BadInput, match="strips to another program"):
         verify(side, truth, program, network=network("sdn", 5))
+
+
+def test_another_surrogate_is_refused() -> None:
+    made = network("sdn")
+    program, side, truth = sides(made, "float64")
+    made.set_surrogate(dataclasses.replace(shipped("hard", 0.125), network=Folded()))
+    with pytest.raises(BadInput, match="is another surrogate"):
+        verify(side, truth, program, network=made)
+
+
+@pytest.mark.parametrize("rounds", ["3", 0, 2.5])
+def test_iterations_that_are_no_number_are_refused(rounds: Any) -> None:
+    program, side, truth = sides(network("pmbc"), "float64")
+    side.attrs["iterations"] = rounds
+    with pytest.raises(BadInput, match="its iterations are"):
+        verify(side, truth, program)

@@ -57,6 +57,9 @@ class Side:
         self.dtype = str(attrs.get("dtype", ""))
         self.unit = UNIT.get(self.dtype)
         self.quantised_from = str(attrs.get("quantised_from", ""))
+        rounds = attrs.get("iterations")
+        if rounds is not None and (isinstance(rounds, bool) or not isinstance(rounds, int) or rounds < 1):
+            raise BadInput(role, f"its iterations are {rounds!r}, not a number of at least 1")
         limit = attrs.get("saturates_at") if self.quantised_from else None
         if limit is not None and not isinstance(limit, int | float):
             raise BadInput(role, f"its saturates_at is {limit!r}, not a number")

@@ -52,7 +52,7 @@ def verify(
         return _by_spikes_alone(sides, differ)
     equal = not any(wrong.any() for wrong in differ.values())
     if network is not None:
-        surrogates.check(network, program)
+        surrogates.check(network, program, sides)
     judged = [_judge(sides[0], program, differ, network)]
     alike = [(side.saturates_at, side.dtype, side.form, side.own) for side in sides]
     same = equal and alike[0] == alike[1]

@@ -10,19 +10,31 @@ from spikestrip.errors import BadInput
 from spikestrip.program import Program
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from deploy.verification.causes import Side
     from deploy.verification.judged import Judged
     from train.networks import Network
 
 ROWS = 16  # samples computed together
 
 
-def check(network: Network, program: Program) -> None:
-    """Raise BadInput unless ``program`` is what ``network`` is stripped to."""
+def check(network: Network, program: Program, sides: Iterable[Side]) -> None:
+    """Raise BadInput unless ``network`` strips to ``program``, and its surrogate is the one that a side states."""
     from convert.strip import strip
+    from train.neurons import sdn
 
     stripped = strip(network).sha256
     if stripped != program.sha256:
         raise BadInput("--checkpoint", f"strips to another program ({stripped[:12]}) than {program.sha256[:12]}")
+    for side in sides:
+        stated = side.trace.attrs.get("computed_sha256")
+        if side.parallel == "sdn" and stated:
+            own = sdn.stands_in(network.config.reset, network.config.tau, network.sdn).sha256
+            if own != stated:
+                raise BadInput(
+                    "--sdn", f"is another surrogate ({own[:12]}) than the {side.role}'s ({str(stated)[:12]})"
+                )
 
 
 def contradicted(judged: Judged, network: Network) -> dict[str, np.ndarray]:
@@ -48,8 +60,8 @@ def contradicted(judged: Judged, network: Network) -> dict[str, np.ndarray]:
             neuron = module.neuron(kind)
             options: dict[str, Any] = {}
             if side.parallel == "sdn":
-                tau = float(f"{float(neuron.tau.detach()):.6g}")
-                options = {"surrogate": module.sdn or sdn.shipped(neuron.reset, tau), "unit": side.unit}
+                surrogate = sdn.stands_in(neuron.reset, float(neuron.tau.detach()), module.sdn)
+                options = {"surrogate": surrogate, "unit": side.unit}
                 surely, possibly = possible.sdn(x, apart, neuron, **options)
             else:
                 surely, possibly = possible.pmbc(x, apart, neuron, int(side.trace.attrs["iterations"]))

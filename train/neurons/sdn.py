@@ -11,6 +11,7 @@ carries its grade, measured against the iterative neuron, and a run warns with t
 from __future__ import annotations
 
 import copy
+import hashlib
 import os
 import warnings
 from dataclasses import dataclass
@@ -109,6 +110,15 @@ class Surrogate:
             raise Refused("sdn", f"the surrogate is for {self.reset} reset, tau {self.tau:g}, not {reset}, {tau:g}")
 
     @property
+    def sha256(self) -> str:
+        """A hash of all that decides its spikes: the neuron that it stands for, and its weights to the last bit."""
+        digest = hashlib.sha256(f"{FORMAT} {self.tau!r} {self.reset}".encode())
+        for name, value in sorted(self.content["state_dict"].items()):
+            digest.update(f"{name} {tuple(value.shape)}".encode())
+            digest.update(value.numpy().astype("<f4").tobytes())
+        return digest.hexdigest()
+
+    @property
     def content(self) -> dict[str, Any]:
         """All of it, in tensors and plain values: what ``parse`` takes."""
         state = {name: value.detach().cpu().float().clone() for name, value in self.network.state_dict().items()}
@@ -195,6 +205,11 @@ def shipped(reset: str, tau: float) -> Surrogate:
             "sdn", f"no surrogate for a {reset} reset and tau {tau:g} (shipped: {there}); train one: train/sdn.py"
         )
     return load(str(folder / name))
+
+
+def stands_in(reset: str, tau: float, own: Surrogate | None) -> Surrogate:
+    """The surrogate that computes a neuron of this reset and decay: a network's own, or the shipped one."""
+    return own or shipped(reset, float(f"{tau:.6g}"))  # 0.9 in float32 is 0.9
 
 
 def run(x: Tensor, neuron: Neuron, surrogate: Surrogate | None = None) -> Tensor:
