@@ -28,6 +28,7 @@ from spikestrip.operations import (
     Delay,
     LayerNorm,
     LeakyIntegrator,
+    MultiSpikeIF,
     Operation,
     RefractoryLIF,
     Scale,
@@ -276,6 +277,19 @@ def _li(op: LeakyIntegrator, c: Context) -> np.ndarray:
     return error
 
 
+def _several(op: MultiSpikeIF, c: Context) -> np.ndarray:
+    """Of the number of spikes: 0 where u' lies further from the next number's edge than rounding goes."""
+    received = c.memory.get("u", np.zeros_like(c.e)) + c.e
+    potential = c.before["u"] + c.x
+    error = received + c.fresh(4 * np.abs(potential), received)
+    ratio = potential / op.threshold
+    edge = np.abs(ratio - np.rint(ratio)) * op.threshold  # below 0 no spike is sent, whatever the edge
+    unsure = (error > 0) & (edge <= error) & (potential > -error)
+    wrong = np.where(unsure, 1 + np.floor(error / op.threshold), 0.0)
+    c.memory["u"] = error + op.threshold * wrong + c.fresh(4 * np.abs(potential), error)
+    return wrong
+
+
 def _lif(op: LIF, c: Context) -> np.ndarray:
     error = _integrated(op, c)
     if op.reset_kind == "hard":  # where it fired, v_reset is what is left, exactly
@@ -333,5 +347,6 @@ RULES: dict[str, Callable[..., Any]] = {
     "lif": _lif,
     "lif_refractory": _refractory,
     "lif_adaptive": _adaptive,
+    "if_several": _several,
     "bernoulli": _bernoulli,
 }

@@ -21,6 +21,7 @@ from spikestrip.operations import (
     Flatten,
     LayerNorm,
     LeakyIntegrator,
+    MultiSpikeIF,
     Operation,
     Scale,
     SumPool2d,
@@ -59,6 +60,10 @@ def graded(dtype: Dtype) -> Iterator[Case]:
     yield alone("li", "noise", LeakyIntegrator(rng.uniform(0, 1, 4)), normal(2, 40, 4))
     yield alone("li", "undamped", LeakyIntegrator(np.ones(4)), normal(2, 40, 4))
     yield alone("li", "gain_and_bias", LeakyIntegrator(*rng.uniform(0, 1, (3, 4))), normal(2, 40, 4))
+    several = MultiSpikeIF(np.array([0.5, 1.0, 0.25, 2.0]), np.array([-0.5, -1.0, 0.0, -4.0]))
+    yield alone("if_several", "edges", several, rng.integers(-6, 9, (3, 30, 4)) / 4)
+    yield alone("if_several", "noise", several, normal(2, 40, 4))
+    yield dataclasses.replace(alone("if_several", "nan", several, np.full((1, 3, 4), np.nan)), faulty=True)
     yield alone("glu", "noise", GLU(), normal(2, 5, 8), small)
     yield alone("layer_norm", "noise", networks.layer_norm(rng, 7), normal(2, 5, 7), small)
     yield alone("layer_norm", "constant", LayerNorm(np.ones(4, np.float32), np.ones(4, np.float32)), np.ones((1, 3, 4)))

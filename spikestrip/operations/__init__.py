@@ -9,6 +9,7 @@ from spikestrip.operations.gelu import GELU
 from spikestrip.operations.graded import GLU, LayerNorm
 from spikestrip.operations.linear import Affine, Join, Scale
 from spikestrip.operations.neurons import LIF, LeakyIntegrator, RefractoryLIF
+from spikestrip.operations.several import MultiSpikeIF
 from spikestrip.operations.ssm import S4D
 from spikestrip.operations.wiring import Delay, Flatten, Threshold
 
@@ -17,7 +18,7 @@ OPERATIONS: dict[str, type[Operation]] = {
     for operation in (
         *(Affine, Scale, Join, S4D, LIF, RefractoryLIF, AdaptiveLIF, LeakyIntegrator, GLU, LayerNorm),
         *(Conv1d, Conv2d, SumPool2d, AvgPool2d, Flatten, Delay, Threshold),
-        *(Bernoulli, GELU, Clamp),
+        *(Bernoulli, GELU, Clamp, MultiSpikeIF),
     )
 }
 
@@ -41,6 +42,7 @@ __all__ = [
     "Join",
     "LayerNorm",
     "LeakyIntegrator",
+    "MultiSpikeIF",
     "Operation",
     "RefractoryLIF",
     "Scale",

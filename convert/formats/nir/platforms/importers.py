@@ -11,7 +11,7 @@ import numpy as np
 
 from convert.formats.nir.reading.rules import Leak, leak
 from spikestrip.errors import BadInput
-from spikestrip.operations import LIF, LeakyIntegrator
+from spikestrip.operations import LIF, LeakyIntegrator, MultiSpikeIF
 from spikestrip.operations.neurons import Comparison
 
 SYNAPSES = ("Affine", "Linear")
@@ -83,9 +83,8 @@ IMPORTERS = {
     ),
     "sinabs": Importer(
         *("3.1.3", "exponential", 1.0, "ignored", "subtract", "ge"),
-        ("Affine", "Conv2d", "SumPool2d", "Flatten", "LIF", "LI"),
+        ("Affine", "Conv2d", "SumPool2d", "Flatten", "LIF", "LI", "IF"),
         {
-            "IF": f"changes: it sends {SEVERAL}, and holds the potential above minus the threshold",
             "Conv1d": "stops at",
         },
         "drops without a word",
@@ -154,6 +153,15 @@ def li(row: Importer, node: nir.LI) -> LeakyIntegrator:
         if np.any(np.asarray(getattr(node, field)) != expected):
             raise BadInput(field, f"is not {expected:g}, which this importer stops at")
     return LeakyIntegrator(np.exp(-1 / np.asarray(node.tau, np.float64)))
+
+
+def iaf(row: Importer, node: nir.IF) -> MultiSpikeIF:
+    """The neuron that Sinabs, the one importer that takes it, makes of an IF node: several spikes in one step, and a
+    floor at minus the threshold; r and v_reset are left out. Raises BadInput where it would stop."""
+    if row.one_axis and np.ndim(node.v_threshold) > 1:
+        raise BadInput("parameters", "have several axes, which this importer stops at")
+    threshold = np.asarray(node.v_threshold, np.float64)
+    return MultiSpikeIF(threshold, -threshold)
 
 
 def wiring(name: str, paths: Mapping[str, str], edges: Iterable[tuple[str, str, bool]]) -> tuple[str, str] | None:

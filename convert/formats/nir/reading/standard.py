@@ -236,6 +236,10 @@ class _Builder:
         return "hard"
 
     def lif(self, name: str, node: nir.LIF | nir.IF, inputs: tuple[str, ...], delayed: tuple[str, ...]) -> None:
+        if self.importer is not None and isinstance(node, nir.IF):
+            spread_if = nir.IF(**self.fitted(node, "r v_threshold v_reset", inputs + delayed))
+            self.put(name, importers.iaf(self.importer, spread_if), inputs, delayed)
+            return
         if self.importer is not None:
             spread = nir.LIF(**self.fitted(node, "tau r v_leak v_threshold v_reset", inputs + delayed))
             self.put(name, importers.lif(self.importer, spread, self.rules.dt), inputs, delayed)

@@ -1,0 +1,59 @@
+"""Sinabs' main neuron: integrate-and-fire that sends several spikes in one step, with a floor under its potential."""
+
+from __future__ import annotations
+
+import dataclasses
+from types import ModuleType
+from typing import ClassVar
+
+import numpy as np
+
+from spikestrip.errors import BadInput
+from spikestrip.operations.base import Array, Operation, Shape, State
+
+MOST = 1 << 24
+"""Spikes of one step: float32 holds every integer up to there."""
+
+
+@dataclasses.dataclass(eq=False)
+class MultiSpikeIF(Operation):
+    """IAF with MultiSpike, MembraneSubtract and min_v_mem of sinabs 3.1.3, whose floor, relu(v - floor) + floor, rounds.
+
+    u'[t] = u[t-1] + I[t];  y[t] = trunc(u'/threshold) where u' > 0, else 0 (at most 2^24)
+    u = max(u' - threshold*y, floor)
+
+    Its output is a number of spikes, a graded value: what it reaches counts as multiplications, and no layer that needs
+    0 or 1 follows it. Arrays: one value per neuron, float64, of the input's shape; threshold > 0, floor <= 0.
+    """
+
+    kind: ClassVar[str] = "if_several"
+    counts_values: ClassVar[bool] = False
+    threshold: np.ndarray
+    floor: np.ndarray
+
+    def __post_init__(self) -> None:
+        if isinstance(self.threshold, np.ndarray) and not (self.threshold > 0).all():
+            raise BadInput(self.kind, "a threshold is not above 0: it would send spikes without end")
+        if isinstance(self.floor, np.ndarray) and (self.floor > 0).any():
+            raise BadInput(self.kind, "a floor is above 0, where the potential starts")
+
+    def output_shape(self, shape: Shape) -> Shape:
+        for array in self.arrays().values():
+            self._fit(shape, array.shape)
+        return shape
+
+    def state_shapes(self, shape: Shape) -> dict[str, Shape]:
+        return {"u": shape}
+
+    def step(self, xp: ModuleType, state: State, x: Array) -> tuple[State, Array]:
+        potential = state["u"] + x
+        whole = xp.astype(xp.clip(potential / self.threshold, 0, MOST), xp.int64)
+        # NaN and infinity must not pass for a number of spikes
+        spikes = xp.astype(whole, x.dtype) + 0 * potential
+        left = potential - self.threshold * spikes
+        below = xp.astype(left < self.floor, x.dtype)
+        return {"u": left * (1 - below) + self.floor * below}, spikes
+
+    def count(self, x: np.ndarray, binary: bool) -> dict[str, np.ndarray | int]:
+        # threshold*y; the division is a comparison ladder on a chip
+        return {"state_macs": self.threshold.size, "state_updates": self.threshold.size}
