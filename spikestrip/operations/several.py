@@ -17,7 +17,7 @@ MOST = 1 << 24
 
 @dataclasses.dataclass(eq=False)
 class MultiSpikeIF(Operation):
-    """IAF with MultiSpike, MembraneSubtract and min_v_mem of sinabs 3.1.3, whose floor, relu(v - floor) + floor, rounds.
+    """IAF with MultiSpike and MembraneSubtract of sinabs 3.1.3 (which rounds at its floor: relu(v - floor) + floor).
 
     u'[t] = u[t-1] + I[t];  y[t] = trunc(u'/threshold) where u' > 0, else 0 (at most 2^24)
     u = max(u' - threshold*y, floor)
