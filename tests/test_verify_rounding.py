@@ -65,11 +65,10 @@ def test_one_product_is_exact() -> None:
 
 def test_what_looks_like_rounding() -> None:
     rng = np.random.default_rng(0)
-    neurons, wide = np.arange(64), np.full(64, 100.0)
-    assert systematic(rng.normal(0, 1, 64), neurons, 1.0, 0.0, wide) is None
-    assert systematic(np.full(64, 0.5), neurons, 1.0, 0.0, wide) is None  # too near to mean anything
-    assert "one way" in str(systematic(np.full(64, 3.0), neurons, 1.0, 0.0, wide))
-    assert systematic(np.full(64, 3.0), np.zeros(64, int), 1.0, 0.0, wide) is None  # one neuron, one vote
-    assert "at most on this history" in str(systematic(np.array([9.0]), np.array([0]), 1.0, 0.0, wide[:1]))
-    # far from what its neuron's arithmetics lately differed by, though they differed by more elsewhere
-    assert "lately" in str(systematic(np.array([3.0]), np.array([0]), 1.0, 0.0, np.array([0.1])))
+    neurons, differed, none = np.arange(64), np.full(64, 1.0), np.zeros(64)
+    assert systematic(rng.normal(0, 1, 64), neurons, differed, none) is None
+    assert systematic(np.full(64, 0.5), neurons, differed, none) is None  # too near to mean anything
+    assert "one way" in str(systematic(np.full(64, 3.0), neurons, differed, none))
+    assert systematic(np.full(64, 3.0), np.zeros(64, int), differed, none) is None  # one neuron, one vote
+    assert "lately" in str(systematic(np.array([9.0]), np.array([0]), differed[:1], none[:1]))
+    assert systematic(np.array([9.0]), np.array([0]), differed[:1], np.array([1.0])) is None  # a large potential's ulps

@@ -107,12 +107,13 @@ class Judged:
             return
         decisions = self.decisions[name]
         excused = np.flatnonzero((code == CODE["rounding"]) & decisions.contradicts)
-        roundoff = 4 * self.side.unit * self.replay.largest[name]
         neurons = decisions.keys[excused] % self.sizes[name]
         excess, recent = decisions.excess[excused], decisions.recent[excused]
+        compared = np.abs(decisions.potentials[excused]) + self.replay.level[name][neurons]
         if self.side.form == "parallel":  # an FFT's error has no time
             recent = np.full(recent.shape, measured[name])
-        sentence = systematic(excess, neurons, measured[name], roundoff, recent) if excused.size else None
+            compared = np.full(recent.shape, self.replay.largest[name])
+        sentence = systematic(excess, neurons, recent, 4 * self.side.unit * compared) if excused.size else None
         if sentence:
             code[excused] = CODE[self.side.declared or "systematic"]
             if self.side.declared is None:

@@ -11,22 +11,13 @@ BEYOND = 2  # times it: what decisions must be beyond to have a vote on the dire
 CHANCE = 1e-6
 
 
-def systematic(
-    excess: np.ndarray, neurons: np.ndarray, measured: float, roundoff: float, recent: np.ndarray
-) -> str | None:
+def systematic(excess: np.ndarray, neurons: np.ndarray, recent: np.ndarray, roundoff: np.ndarray) -> str | None:
     """Why these excused decisions are no rounding, or None.
 
-    excess, neurons: (n,) signed distance of each to firing, and whose it is; measured: the largest difference between
-    two arithmetics on the same history; roundoff: of the largest potential; recent: (n,) the largest such difference
-    that its neuron had lately.
+    excess, neurons: (n,) signed distance of each to firing, and whose it is; recent: (n,) the largest difference
+    between two arithmetics on the same history that its neuron had lately; roundoff: (n,) of what it compares.
     """
     distance = np.abs(excess)
-    limit = FAR * measured + roundoff
-    if (far := int(np.count_nonzero(distance > limit))) > 0:
-        return (
-            f"{far} of {excess.size} excused decisions lie up to {distance.max():.2g} from the threshold; "
-            f"two arithmetics differ by {measured:.2g} at most on this history"
-        )
     beyond = distance > FAR * recent + roundoff
     if (far := int(np.count_nonzero(beyond))) > 0:
         return (
@@ -34,7 +25,7 @@ def systematic(
             f"two arithmetics lately differed by {recent[beyond].max():.2g} at most there"
         )
     # one vote a neuron: its own constants may lean one way
-    votes = distance > BEYOND * measured + roundoff / 4
+    votes = distance > BEYOND * recent + roundoff / 4
     neuron, where = np.unique(neurons[votes], return_inverse=True)
     leaning = np.bincount(where, weights=np.sign(excess[votes]), minlength=neuron.size)
     up, down = int(np.count_nonzero(leaning > 0)), int(np.count_nonzero(leaning < 0))
