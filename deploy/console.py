@@ -22,6 +22,7 @@ COMMANDS = {
     "simulate": ("simulators.run", "Run a NIR file on a simulator."),
     "check": ("deploy.check", "Run any NIR graph under every platform's rule, and explain what differs."),
     "verify": ("deploy.verify", "Compare two traces spike by spike, and explain each difference."),
+    "fit": ("deploy.fit", "Say whether a network fits on a chip, on which cores, or why not."),
     "report": ("deploy.report", "Make a report of a run folder."),
 }
 

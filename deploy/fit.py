@@ -1,0 +1,73 @@
+"""Does a program fit on a chip: ``python deploy/fit.py model.nir --chip loihi2``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from spikestrip.command import main
+from spikestrip.errors import BadInput
+
+if TYPE_CHECKING:
+    from deploy.fitting.answer import Answer
+    from deploy.fitting.chip import Chip
+    from deploy.fitting.measured import Measured
+    from spikestrip.program import Program
+
+
+def fit(program: Program, chip: Chip, measured: Measured | None = None) -> Answer:
+    """Whether ``program`` fits on ``chip``, and on which cores; loads are counted over the run in ``measured``."""
+    from deploy.fitting import loihi2, speck
+
+    return {"loihi2": loihi2.fit, "speck": speck.fit}[chip.family](program, chip, measured)
+
+
+@click.command("fit")
+@click.argument("model", type=click.Path(path_type=Path))
+@click.option("--chip", "name", required=True, help="loihi2, speck2e, speck2f, or a .toml file with a chip's limits.")
+@click.option("--input", "source", type=click.Path(path_type=Path), help="x.npy: (B, T, C), to measure rates on.")
+@click.option("--trace", type=click.Path(path_type=Path), help="t.h5: a run of MODEL, to take its rates.")
+@click.option("--json", "report", type=click.Path(path_type=Path), help="Write the answer here too.")
+@click.option("--plot", type=click.Path(path_type=Path), help="Draw the cores as a PNG here.")
+def command(
+    model: Path, name: str, source: Path | None, trace: Path | None, report: Path | None, plot: Path | None
+) -> int:
+    """Say whether the network in MODEL (.nir, .pt, .safetensors) fits on a chip, on which cores, or why not.
+
+    Exit code 0: it fits; 1: it does not; 2: it can't be judged.
+    """
+    from rich.console import Console
+
+    from convert.load import load
+    from deploy.fitting import chip, measured, table
+    from spikestrip.files import atomic, writable, write_json
+
+    if source is not None and trace is not None:
+        raise BadInput("--trace", "is not given together with --input: rates come from one run")
+    for target in (report, plot):
+        if target is not None:
+            writable(target, (model, source, trace, name))
+    known = chip.read(name)
+    program = load(model)
+    run = None
+    if source is not None:
+        run = measured.simulated(program, source)
+    elif trace is not None:
+        run = measured.recorded(program, trace)
+    answer = fit(program, known, run)
+    table.show(answer, Console())
+    if report is not None:
+        write_json(report, {"model": str(model), **answer.json()})
+    if plot is not None:
+        from deploy.fitting.picture import draw
+
+        figure = draw(answer)
+        with atomic(plot) as path:
+            figure.savefig(path, format="png", dpi=150)
+    return 0 if answer.fits else 1
+
+
+if __name__ == "__main__":
+    main(command)

@@ -1,0 +1,197 @@
+"""What each layer takes of a chip that is filled with programmable neurons: one row of a table for each operation."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Iterator
+from typing import Any, Literal
+
+from deploy.fitting.chip import Chip
+from spikestrip.errors import Refused
+from spikestrip.operations import Operation
+from spikestrip.program import INPUT, Layer, Program
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """How an operation lies on the chip.
+
+    role: "neuron": it has neurons of its own; "synapse": its weights lie with the neurons that read it; or "wire".
+    synapses: weights that enter one of its outputs, beyond those of the values that it reads.
+    spread: each of its outputs needs all that it reads. stateless: its state variables are no neuron's.
+    unknown: what isn't known of it on the chip.
+    """
+
+    role: Literal["neuron", "synapse", "wire"]
+    synapses: Callable[[Any], int] = lambda operation: 0
+    spread: bool = False
+    stateless: bool = False
+    unknown: str = ""
+
+
+ROWS: dict[str, Row] = {
+    "affine": Row("synapse", lambda affine: affine.weight.shape[1], spread=True),
+    "scale": Row("synapse", lambda scale: 1),
+    "conv1d": Row("synapse", lambda conv: math.prod(conv.weight.shape[1:]), spread=True),
+    "conv2d": Row("synapse", lambda conv: math.prod(conv.weight.shape[1:]), spread=True),
+    "sum_pool2d": Row("synapse", lambda pool: pool.kernel_y * pool.kernel_x, spread=True),
+    "avg_pool2d": Row("synapse", lambda pool: pool.kernel_y * pool.kernel_x, spread=True),
+    "join": Row("wire"),
+    "flatten": Row("wire"),
+    "lif": Row("neuron"),
+    "lif_refractory": Row("neuron"),
+    "lif_adaptive": Row("neuron"),
+    "if_several": Row("neuron", unknown="the quotient of a neuron that sends several spikes in a step"),
+    "li": Row("neuron"),
+    "s4d": Row("neuron"),
+    "threshold": Row("neuron"),
+    "delay": Row("neuron"),
+    "clamp": Row("neuron"),
+    "bernoulli": Row("neuron", stateless=True, unknown="the program's random numbers: a chip draws others"),
+    "glu": Row("neuron", unknown="a sigmoid in the neuron's integer arithmetic"),
+    "gelu": Row("neuron", unknown="a GELU in the neuron's integer arithmetic"),
+    # mean and variance: a sum each to which every feature sends, and which every feature reads
+    "layer_norm": Row("neuron", lambda norm: 4, True, unknown="a root and a quotient in integer arithmetic"),
+}
+
+BITS = {
+    **dict.fromkeys(("decay", "decay_r", "decay_a"), "decay_bits"),
+    "threshold": "threshold_bits",
+    **dict.fromkeys(("a_re", "a_im", "b_re", "b_im", "c_re", "c_im", "d"), "coefficient_bits"),
+}
+"""The width of a neuron's parameter by its name; all others are as wide as a state."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """What a group reads: another group or the input.
+
+    spread: each message goes to all of the reader's cores; weighted: it meets a layer's weights, and isn't just added.
+    """
+
+    name: str
+    spread: bool
+    weighted: bool
+
+
+@dataclasses.dataclass(frozen=True)
+class Group:
+    """The neurons of one layer, all alike.
+
+    synapses: weights that enter one neuron; bits: state and parameters of one; operations: the weights' layers.
+    """
+
+    name: str
+    neurons: int
+    synapses: int
+    bits: int
+    sources: tuple[Source, ...]
+    operations: tuple[str, ...]
+
+
+def row(layer: Layer) -> Row:
+    """The row of a layer's operation. Raises Refused: of an operation without one nothing is known."""
+    kind = layer.operation.kind
+    if kind not in ROWS:
+        raise Refused(layer.name, f"nothing is known of what {kind} takes on this chip")
+    return ROWS[kind]
+
+
+def groups(program: Program, chip: Chip) -> list[Group]:
+    """The neurons of ``program``, layer by layer.
+
+    Weights lie with the neurons that read them. A sum of weighted inputs that several layers read, or other weights,
+    needs neurons of its own: they add, and send the value on.
+    """
+    bearing = _bearing(program)
+    return [_group(program, chip, program[name], bearing) for name in bearing]
+
+
+def weights(program: Program) -> int:
+    """Weights of all matrices and kernels, each once."""
+    return sum(layer.operation.weight.size for layer in program.layers if hasattr(layer.operation, "weight"))
+
+
+def _bearing(program: Program) -> list[str]:
+    """The layers that have neurons, in order."""
+    layers = {layer.name: layer for layer in program.layers}
+    readers: dict[str, list[Layer]] = {name: [] for name in (*layers, INPUT)}
+    for layer in program.layers:
+        for source in (*layer.inputs, *layer.delayed):
+            readers[source].append(layer)
+    pending: set[str] = set()  # streams that are sums of weighted inputs, not yet in any neuron
+    bearing = []
+    for layer in program.layers:
+        role = row(layer).role
+        sums = role == "synapse" or (role == "wire" and bool(pending & set(layer.inputs)))
+        reader = readers[layer.name]
+        merges = (
+            len(reader) == 1
+            and layer.name != program.output
+            and layer.name not in reader[0].delayed
+            and row(reader[0]).role != "synapse"
+        )
+        if role == "neuron" or (sums and not merges):
+            bearing.append(layer.name)
+        elif sums:
+            pending.add(layer.name)
+    return bearing
+
+
+def _group(program: Program, chip: Chip, layer: Layer, bearing: list[str]) -> Group:
+    operation, own = layer.operation, row(layer)
+    neurons = math.prod(program.shapes[layer.name])
+    synapses, bits = 0, 0
+    sources: list[Source] = []
+    operations: list[str] = []
+    if own.role == "neuron":
+        synapses += own.synapses(operation)
+        bits += _parameters(operation, neurons, chip)
+        if not own.stateless:
+            states = sum(math.prod(shape) for shape in program.state_shapes(layer).values())
+            bits += -(-states // neurons) * chip.number("state_bits")
+    else:
+        bits += chip.number("state_bits")
+    for stream in [layer.name] if own.role == "synapse" else (*layer.inputs, *layer.delayed):
+        for found in _entering(program, stream, bearing, own_weights=stream == layer.name):
+            if isinstance(found, Layer):
+                kind = row(found)
+                synapses += kind.synapses(found.operation)
+                operations.append(found.name)
+                if getattr(found.operation, "bias", None) is not None:
+                    bits += chip.number("state_bits")
+                for read in (*found.inputs, *found.delayed):
+                    sources += [Source(name, kind.spread, True) for name in _sent(program, read, bearing)]
+            else:
+                synapses += -(-math.prod(program.shapes[found]) // neurons)
+                sources.append(Source(found, own.spread, False))
+    return Group(layer.name, neurons, synapses, bits, tuple(sources), tuple(operations))
+
+
+def _entering(program: Program, stream: str, bearing: list[str], own_weights: bool = False) -> Iterator[Layer | str]:
+    """What ``stream`` adds to a neuron: layers of weights, and names of groups (or the input) read as they are."""
+    if stream == INPUT or (stream in bearing and not own_weights):
+        yield stream
+    elif row(program[stream]).role == "synapse":
+        yield program[stream]
+    else:
+        for source in (*program[stream].inputs, *program[stream].delayed):
+            yield from _entering(program, source, bearing)
+
+
+def _sent(program: Program, stream: str, bearing: list[str]) -> Iterator[str]:
+    """The groups (or the input) whose messages ``stream`` is: wires carry them on."""
+    if stream == INPUT or stream in bearing:
+        yield stream
+    else:
+        for source in (*program[stream].inputs, *program[stream].delayed):
+            yield from _sent(program, source, bearing)
+
+
+def _parameters(operation: Operation, neurons: int, chip: Chip) -> int:
+    """Bits of one neuron's parameters."""
+    return sum(
+        -(-array.size // neurons) * chip.number(BITS.get(name, "state_bits"))
+        for name, array in operation.arrays().items()
+    )
