@@ -32,7 +32,7 @@ setup: .venv/complete
 .venv/complete: pyproject.toml constraints.txt Makefile
 	$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Spikestrip needs Python 3.11 or newer")'
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[train,sim,lava,sinabs,report,dev]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[train,sim,lava,sinabs,report,fit,dev]'
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-deps --ignore-requires-python lava-nc sinabs
 	touch $@
 

@@ -49,6 +49,7 @@ def published(hidden: int, modes: int, blocks: int) -> Program:
 def test_smnist_as_published_needs_five_cores_for_its_weights() -> None:
     answer = fit(published(400, 32, 2), LOIHI2)  # 2 * 800 * 400 bytes = 4.9 * 128 KiB
     assert answer.at_least["weights_alone"] == 5
+    assert answer.at_least["synaptic_memory"] == 5  # with the values between layers, 4 * 400 each block
     assert answer.fits
     assert answer.cores is not None
     assert answer.cores >= 5
@@ -64,7 +65,8 @@ def test_wikitext_as_published_is_more_than_a_chip() -> None:
     assert reason.cause == "cores"
     assert "3 chips" in reason.remedy
     assert answer.cores is not None
-    assert answer.cores > 256  # the values between layers are weights too
+    assert answer.at_least["synaptic_memory"] > 256  # the values between layers are weights too
+    assert answer.cores > 256
 
 
 def test_what_a_network_takes_counted_by_hand() -> None:
@@ -80,8 +82,10 @@ def test_what_a_network_takes_counted_by_hand() -> None:
             Layer("f_join", Join(), ("d_mix", "e_skip")),
             Layer("g_head", Affine(zeros(3, 4)), ("f_join",)),
             Layer("h_readout", LeakyIntegrator(zeros(3)), ("g_head",)),
+            Layer("i_mix", Affine(zeros(6, 3), zeros(6)), ("h_readout",)),
+            Layer("j_gate", GLU(), ("i_mix",)),
         ),
-        "h_readout",
+        "j_gate",
     )
     found = {group.name: (group.neurons, group.synapses, group.bits) for group in groups(program, LOIHI2)}
     assert found == {
@@ -90,6 +94,7 @@ def test_what_a_network_takes_counted_by_hand() -> None:
         "c_spike": (4, 1, 24 + 12 + 17),
         "f_join": (4, 4 + 1, 24),
         "h_readout": (3, 4, 24 + 12),
+        "j_gate": (3, 2 * 3, 2 * 24),  # two rows and their biases
     }
 
 
@@ -123,7 +128,8 @@ def test_a_placement_holds_every_neuron_once_within_limits(seed: int) -> None:
 def test_even_placements_take_no_more_cores_and_less_of_each() -> None:
     parts = groups(published(400, 32, 2), LOIHI2)
     cost = costs(parts, LOIHI2, [float(group.synapses) for group in parts])
-    packed, memory, traffic, spread = placements(parts, cost, limits(LOIHI2), 120)
+    found = {placement.name: placement for placement in placements(parts, cost, limits(LOIHI2), 120)}
+    packed, mixed, memory, traffic, spread = found.values()
 
     def largest(cores: tuple[dict[str, tuple[int, int]], ...], resource: int) -> float:
         rows = {group.name: cost[index, resource] for index, group in enumerate(parts)}
@@ -133,6 +139,7 @@ def test_even_placements_take_no_more_cores_and_less_of_each() -> None:
     assert len(spread.cores) <= 120
     assert largest(memory.cores, 2) < largest(packed.cores, 2)
     assert largest(traffic.cores, 3) <= largest(packed.cores, 3)
+    assert len(mixed.cores) < len(packed.cores)
     assert largest(spread.cores, 3) < largest(traffic.cores, 3)
 
 

@@ -20,13 +20,14 @@ class Row:
     role: "neuron": it has neurons of its own; "synapse": its weights lie with the neurons that read it; or "wire".
     synapses: weights that enter one of its outputs, beyond those of the values that it reads.
     spread: each of its outputs needs all that it reads. stateless: its state variables are no neuron's.
-    unknown: what isn't known of it on the chip.
+    words: its coefficients are words as wide as a weight. unknown: what isn't known of it on the chip.
     """
 
     role: Literal["neuron", "synapse", "wire"]
     synapses: Callable[[Any], int] = lambda operation: 0
     spread: bool = False
     stateless: bool = False
+    words: bool = False
     unknown: str = ""
 
 
@@ -53,6 +54,14 @@ ROWS: dict[str, Row] = {
     "gelu": Row("neuron", unknown="a GELU in the neuron's integer arithmetic"),
     # mean and variance: a sum each to which every feature sends, and which every feature reads
     "layer_norm": Row("neuron", lambda norm: 4, True, unknown="a root and a quotient in integer arithmetic"),
+    # integer programs: weights and coefficients are (words, ...)
+    "fixed_input": Row("wire"),
+    "fixed_affine": Row("synapse", lambda affine: affine.weight.shape[0] * affine.weight.shape[1], spread=True),
+    "fixed_scale": Row("synapse", lambda scale: scale.weight.shape[0]),
+    "fixed_current": Row("neuron"),
+    "fixed_lif": Row("neuron"),
+    "fixed_s4d": Row("neuron", words=True),
+    "fixed_readout": Row("neuron"),
 }
 
 BITS = {
@@ -110,7 +119,8 @@ def groups(program: Program, chip: Chip) -> list[Group]:
 
 def weights(program: Program) -> int:
     """Weights of all matrices and kernels, each once."""
-    return sum(layer.operation.weight.size for layer in program.layers if hasattr(layer.operation, "weight"))
+    matrices = [layer.operation for layer in program.layers if row(layer).role == "synapse"]
+    return sum(operation.weight.size for operation in matrices if hasattr(operation, "weight"))
 
 
 def _bearing(program: Program) -> list[str]:
@@ -147,7 +157,7 @@ def _group(program: Program, chip: Chip, layer: Layer, bearing: list[str]) -> Gr
     operations: list[str] = []
     if own.role == "neuron":
         synapses += own.synapses(operation)
-        bits += _parameters(operation, neurons, chip)
+        bits += _parameters(operation, own, neurons, chip)
         if not own.stateless:
             states = sum(math.prod(shape) for shape in program.state_shapes(layer).values())
             bits += -(-states // neurons) * chip.number("state_bits")
@@ -157,10 +167,11 @@ def _group(program: Program, chip: Chip, layer: Layer, bearing: list[str]) -> Gr
         for found in _entering(program, stream, bearing, own_weights=stream == layer.name):
             if isinstance(found, Layer):
                 kind = row(found)
-                synapses += kind.synapses(found.operation)
+                rows = -(-math.prod(program.shapes[found.name]) // neurons)  # a gate's neuron reads two
+                synapses += rows * kind.synapses(found.operation)
                 operations.append(found.name)
                 if getattr(found.operation, "bias", None) is not None:
-                    bits += chip.number("state_bits")
+                    bits += rows * chip.number("state_bits")
                 for read in (*found.inputs, *found.delayed):
                     sources += [Source(name, kind.spread, True) for name in _sent(program, read, bearing)]
             else:
@@ -189,9 +200,12 @@ def _sent(program: Program, stream: str, bearing: list[str]) -> Iterator[str]:
             yield from _sent(program, source, bearing)
 
 
-def _parameters(operation: Operation, neurons: int, chip: Chip) -> int:
+def _parameters(operation: Operation, kind: Row, neurons: int, chip: Chip) -> int:
     """Bits of one neuron's parameters."""
-    return sum(
-        -(-array.size // neurons) * chip.number(BITS.get(name, "state_bits"))
-        for name, array in operation.arrays().items()
-    )
+    bits = 0
+    for name, array in operation.arrays().items():
+        width = BITS.get(name, "state_bits")
+        if kind.words and width == "coefficient_bits":
+            width = "weight_bits"
+        bits += -(-array.size // neurons) * chip.number(width)
+    return bits

@@ -126,7 +126,7 @@ def _reasons(
         Reason(
             "cores",
             largest,
-            f"it takes {needed} cores, and {usable} of {chip.number('cores_die')} are usable ({proof}; most is in "
+            f"the best placement takes {needed} cores, and {usable} of {chip.number('cores_die')} are usable ({proof}; most is in "
             f"{', '.join(largest)})",
             f"it would with {math.ceil(needed / usable)} chips, or with {usable / least:.0%} of its {_words(resource)}",
         )

@@ -77,13 +77,17 @@ def fill(groups: Sequence[Group], cost: np.ndarray, limit: np.ndarray) -> tuple[
 def placements(groups: Sequence[Group], cost: np.ndarray, limit: np.ndarray, usable: int) -> list[Placement]:
     """Those that are compared; none where a single neuron is too much for a core.
 
-    packed: as few cores as filling in order gives. even memory, even traffic: on no more cores than that, with the
+    packed: as few cores as filling in order gives. mixed: the same share of every layer on every core, on as few as do:
+    layers that need another memory lie side by side. even memory, even traffic: on no more cores than that, with the
     least share of each core's memory, and the fewest synaptic operations on a core. spread: on all usable cores.
     """
     packed = fill(groups, cost, limit)
     if packed is None:
         return []
     found = [Placement("packed", packed)]
+    mixed = _mixed(groups, cost, limit, len(packed))
+    if mixed is not None:
+        found.append(Placement("mixed", mixed))
 
     def memory(share: float) -> np.ndarray:
         return limit * share
@@ -98,6 +102,19 @@ def placements(groups: Sequence[Group], cost: np.ndarray, limit: np.ndarray, usa
     ):
         found.append(Placement(name, _least(groups, cost, scaled, most, packed)))
     return found
+
+
+def _mixed(groups: Sequence[Group], cost: np.ndarray, limit: np.ndarray, most: int) -> tuple[Slices, ...] | None:
+    """The same share of every group on each of the fewest cores that hold it; None where ``most`` aren't enough."""
+    neurons = np.array([group.neurons for group in groups])
+    for cores in range(max(at_least(groups, cost, limit).values()), most + 1):
+        if (-(-neurons // cores) @ cost <= limit).all():
+            cuts = {group.name: [index * group.neurons // cores for index in range(cores + 1)] for group in groups}
+            return tuple(
+                {name: (cut[core], cut[core + 1]) for name, cut in cuts.items() if cut[core] < cut[core + 1]}
+                for core in range(cores)
+            )
+    return None
 
 
 def _least(
