@@ -63,7 +63,7 @@ def test_wikitext_as_published_is_more_than_a_chip() -> None:
     assert "120 of 128 are usable" in answer.sentence
     (reason,) = answer.reasons
     assert reason.cause == "cores"
-    assert "3 chips" in reason.remedy
+    assert "on 3 chips" in reason.remedy
     assert answer.cores is not None
     assert answer.at_least["synaptic_memory"] > 256  # the values between layers are weights too
     assert answer.cores > 256

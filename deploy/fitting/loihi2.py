@@ -128,7 +128,7 @@ def _reasons(
             largest,
             f"the best placement takes {needed} cores, and {usable} of {chip.number('cores_die')} are usable ({proof}; most is in "
             f"{', '.join(largest)})",
-            f"it would with {math.ceil(needed / usable)} chips, or with {usable / least:.0%} of its {_words(resource)}",
+            f"it would on {math.ceil(needed / usable)} chips, or with {usable / least:.0%} of its {_words(resource)}",
         )
     )
     return reasons

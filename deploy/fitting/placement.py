@@ -79,7 +79,8 @@ def placements(groups: Sequence[Group], cost: np.ndarray, limit: np.ndarray, usa
 
     packed: as few cores as filling in order gives. mixed: the same share of every layer on every core, on as few as do:
     layers that need another memory lie side by side. even memory, even traffic: on no more cores than that, with the
-    least share of each core's memory, and the fewest synaptic operations on a core. spread: on all usable cores.
+    least share of each core's memory, and the fewest synaptic operations on a core. spread: the
+    fewest synaptic operations on any number of usable cores.
     """
     packed = fill(groups, cost, limit)
     if packed is None:
@@ -98,7 +99,7 @@ def placements(groups: Sequence[Group], cost: np.ndarray, limit: np.ndarray, usa
     for name, scaled, most in (
         ("even memory", memory, len(packed)),
         ("even traffic", traffic, len(packed)),
-        ("spread over all cores", traffic, max(usable, len(packed))),
+        ("spread", traffic, max(usable, len(packed))),
     ):
         found.append(Placement(name, _least(groups, cost, scaled, most, packed)))
     return found

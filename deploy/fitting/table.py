@@ -54,7 +54,7 @@ def _cores(answer: Answer) -> Table:
     title = f"cores of the best{cut}; loads of a step, {_kind(answer)}"
     table = Table(box=SIMPLE, padding=(0, 1), title=title, title_justify="left")
     table.add_column("core", justify="right")
-    table.add_column("holds")
+    table.add_column("holds", overflow="fold")
     first = answer.placed[0]
     loads = [name for name in first.load if name != "neuron_updates"]  # all its neurons, in every step
     for name in (*first.used, *loads):
