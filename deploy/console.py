@@ -23,6 +23,7 @@ COMMANDS = {
     "check": ("deploy.check", "Run any NIR graph under every platform's rule, and explain what differs."),
     "verify": ("deploy.verify", "Compare two traces spike by spike, and explain each difference."),
     "fit": ("deploy.fit", "Say whether a network fits on a chip, on which cores, or why not."),
+    "price": ("deploy.price", "What a run would cost by published prices, or why that is not known."),
     "report": ("deploy.report", "Make a report of a run folder."),
 }
 

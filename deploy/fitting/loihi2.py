@@ -126,8 +126,8 @@ def _reasons(
         Reason(
             "cores",
             largest,
-            f"the best placement takes {needed} cores, and {usable} of {chip.number('cores_die')} are usable ({proof}; most is in "
-            f"{', '.join(largest)})",
+            f"the best placement takes {needed} cores, and {usable} of {chip.number('cores_die')} are usable ({proof}; "
+            f"most is in {', '.join(largest)})",
             f"it would on {math.ceil(needed / usable)} chips, or with {usable / least:.0%} of its {_words(resource)}",
         )
     )

@@ -1,0 +1,62 @@
+"""Bills on a terminal: all readings side by side, or one line by line."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.box import SIMPLE
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from deploy.pricing.bill import Bill, Range
+
+UNITS = ((1.0, "J"), (1e-3, "mJ"), (1e-6, "uJ"), (1e-9, "nJ"), (1e-12, "pJ"))
+
+
+def show(bills: Sequence[Bill], console: Console) -> None:
+    """Print the total of each reading, or why it has none; of a single one its lines and prices too."""
+    table = Table(box=SIMPLE, padding=(0, 1), title="energy of one sample", title_justify="left")
+    for column in ("reading", "total", "grade, or why there is none"):
+        table.add_column(column)
+    for one in bills:
+        table.add_row(one.table.name, Text("refused", "red") if one.total is None else _words(one.total), _why(one))
+    console.print(table)
+    if len(bills) == 1:
+        console.print(_lines(bills[0]))
+        for term, price in bills[0].table.prices.items():
+            cost = (
+                "no price"
+                if price.picojoules is None
+                else _words((price.picojoules[0] * 1e-12, price.picojoules[1] * 1e-12))
+            )
+            line = ", ".join(part for part in (price.source, price.date, price.grade) if part)
+            console.print(f"{term}: {cost} ({line})", markup=False, highlight=False, style="dim")
+        for counter, why in bills[0].table.left_out.items():
+            console.print(f"left out: {counter}: {why}", markup=False, highlight=False, style="dim")
+
+
+def _why(one: Bill) -> str:
+    if one.missing:
+        return "; ".join(f"{term}: {why}" for term, why in one.missing.items())
+    grades = {one.table.prices[term].grade for line in one.lines for term in line.terms}
+    return ", ".join(sorted(grades))
+
+
+def _lines(one: Bill) -> Table:
+    table = Table(box=SIMPLE, padding=(0, 1), title="by layer and counter, of one sample", title_justify="left")
+    for column in ("layer", "counter", "charged as"):
+        table.add_column(column)
+    for column in ("count", "energy"):
+        table.add_column(column, justify="right")
+    for line in one.lines:
+        joules = "no price" if line.joules is None else _words(line.joules)
+        table.add_row(line.layer, line.counter, " + ".join(line.terms), f"{line.count:,.0f}", joules)
+    return table
+
+
+def _words(joules: Range) -> str:
+    """Joules in the unit that suits them; a range where there is one."""
+    scale, unit = next((row for row in UNITS if joules[1] >= row[0]), UNITS[-1])
+    low, high = (f"{end / scale:.4g}" for end in joules)
+    return f"{low} {unit}" if low == high else f"{low} to {high} {unit}"
