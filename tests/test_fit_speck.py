@@ -153,6 +153,22 @@ def test_each_limit_is_named(program: Program, cause: str) -> None:
     assert not answer.placed
 
 
+def test_what_is_flattened_and_what_the_host_does() -> None:
+    """Two maps of 2 x 2 x 3 joined after they were flattened: the matrix that reads them is a kernel of 2 x 3."""
+    parts = [layer for name in "ab" for layer in (Layer(f"{name}1", conv(2, 1, 1), ("input",)),
+                                                  Layer(f"{name}2", spike(2, 2, 3), (f"{name}1",)),
+                                                  Layer(f"{name}3", Flatten(), (f"{name}2",)))]  # fmt: skip
+    tail = (Layer("c", Join(), ("a3", "b3")), Layer("d", Affine(np.ones((4, 12), np.float32)), ("c",)),
+            Layer("e", spike(4), ("d",)))  # fmt: skip
+    answer = fit(Program((1, 2, 3), (*parts, *tail), "e"), SPECK)
+    assert [reason.cause for reason in answer.reasons] == ["kernel"]
+    assert "(2, 3)" in answer.sentence
+    rows = chain((1, 2, 2), [("a", Flatten(1)), ("b", Affine(np.ones((4, 4), np.float32))), ("c", spike(1, 4))])
+    assert [reason.cause for reason in fit(rows, SPECK).reasons] == ["kind"]
+    pooled = chain((1, 9, 9), [("w", conv(1, 1, 1)), ("s", spike(1, 9, 9)), ("p", SumPool2d(3, 3, 3, 3))])
+    assert any("p: is left to the host" in note for note in fit(pooled, SPECK).notes)
+
+
 def test_fan_out_merges_and_recurrence() -> None:
     weights = Affine(np.eye(2, dtype=np.float32))
 

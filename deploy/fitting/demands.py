@@ -201,9 +201,11 @@ def _sent(program: Program, stream: str, bearing: list[str]) -> Iterator[str]:
 
 
 def _parameters(operation: Operation, kind: Row, neurons: int, chip: Chip) -> int:
-    """Bits of one neuron's parameters."""
+    """Bits of one neuron's parameters; what has fewer elements than there are neurons is the layer's."""
     bits = 0
     for name, array in operation.arrays().items():
+        if array.size < neurons:
+            continue
         width = BITS.get(name, "state_bits")
         if kind.words and width == "coefficient_bits":
             width = "weight_bits"

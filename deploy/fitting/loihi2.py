@@ -19,7 +19,8 @@ from spikestrip.program import Program
 
 ASSUMPTIONS = (
     "a layer of neurons, an SSM's channel with all its modes, or a sum that several layers read, is one programmable "
-    "neuron for each of its outputs; whether the microcode and its program memory hold it isn't known",
+    "neuron for each of its outputs; whether microcode and its program memory hold it isn't known; stock processes (a "
+    "graded neuron for each state of an SSM) take more",
     "weights lie with the neurons that read them: whole matrices, and kernels written out for every place; none is "
     "shared or left out for being 0",
     "states and parameters are packed to the bit",

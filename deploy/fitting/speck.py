@@ -10,7 +10,8 @@ import numpy as np
 from deploy.fitting.answer import Answer, Core, Reason
 from deploy.fitting.chip import Chip
 from deploy.fitting.measured import Measured
-from deploy.fitting.stages import Stage, stages
+from deploy.fitting.stages import NEURONS, Stage, stages
+from spikestrip.operations import AvgPool2d
 from spikestrip.program import INPUT, Program
 
 ASSUMPTIONS = (
@@ -182,9 +183,21 @@ def _load(stage: Stage, measured: Measured) -> dict[str, dict[str, float]]:
     return {name: {"mean": float(values.mean()), "max": float(values.max())} for name, values in counted.items()}
 
 
+def _after(program: Program, stream: str) -> list[str]:
+    """The layers between the last neurons and the output, which no core does."""
+    if stream == INPUT or isinstance(program[stream].operation, NEURONS):
+        return []
+    before = [name for source in program[stream].inputs for name in _after(program, source)]
+    return before if program[stream].operation.kind == "flatten" else [*before, stream]
+
+
 def _notes(program: Program, found: Sequence[Stage], chip: Chip) -> list[str]:
     read = {source for stage in found for source, _ in stage.sources}
-    notes = []
+    host = _after(program, program.output)
+    notes = [f"{name}: is left to the host: events that leave the chip are neither pooled nor added" for name in host]
+    for layer in program.layers:
+        if isinstance(layer.operation, AvgPool2d) and layer.name not in host:
+            notes.append(f"{layer.name}: a core sums; the division goes into the next weights")
     for stage in found:
         threshold = np.unique(program[stage.name].operation.arrays()["threshold"])
         if threshold.size > 1:

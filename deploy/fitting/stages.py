@@ -165,16 +165,25 @@ class _Reading:
 
     def _unflattened(self, weights: Layer) -> Shape:
         """The map that a matrix reads, as channels, height and width."""
-        for source in weights.inputs:
-            layer = self.program[source] if source != INPUT else None
-            if layer is not None and isinstance(layer.operation, Flatten):
-                shape = self.program.entering_shape(layer)
-                if len(shape) == 3:
-                    return shape
         shape = self.program.entering_shape(weights)
         if len(shape) > 1:
             self.say("kind", weights.name)
-        return (shape[0], 1, 1)
+        maps = self._flattened(weights)
+        if len(maps) > 1:  # several maps of one size in numbers, that mean other places
+            self.say("kind", weights.name)
+        return next(iter(maps), (shape[0], 1, 1))
+
+    def _flattened(self, layer: Layer) -> set[Shape]:
+        """The maps that are flattened on the way to ``layer``."""
+        found: set[Shape] = set()
+        for source in layer.inputs:
+            before = None if source == INPUT else self.program[source]
+            if before is not None and isinstance(before.operation, Flatten):
+                shape = self.program.entering_shape(before)
+                found |= {shape} if len(shape) == 3 else self._flattened(before)
+            elif before is not None and before.operation.kind in WIRES:
+                found |= self._flattened(before)
+        return found
 
     def _sources(self, layer: Layer, pooling: int) -> list[tuple[str, int]]:
         """The neurons, or the input, whose spikes reach ``layer``, and by how much they are pooled on the way."""

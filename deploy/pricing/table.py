@@ -38,7 +38,9 @@ def show(bills: Sequence[Bill], console: Console) -> None:
 
 def _why(one: Bill) -> str:
     if one.missing:
-        return "; ".join(f"{term}: {why}" for term, why in one.missing.items())
+        whys = dict.fromkeys(one.missing.values())
+        terms = {why: ", ".join(term for term, its in one.missing.items() if its == why) for why in whys}
+        return "; ".join(f"{named}: {why}" for why, named in terms.items())
     grades = {one.table.prices[term].grade for line in one.lines for term in line.terms}
     return ", ".join(sorted(grades))
 
