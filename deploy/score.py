@@ -33,7 +33,7 @@ def score_stripped(checkpoint: Checkpoint, split: Split) -> Score:
 
     program = strip(checkpoint.network)
     backend = backends.load("torch")
-    sums = np.zeros(4)
+    sums = torch.zeros(4, dtype=torch.float64)
     with tqdm(total=len(split.labels), desc="stripped network, step by step", unit="seq", disable=None) as bar:
         for chosen in batches(np.arange(len(split.labels)), BATCH):
             x = expand(split.inputs[chosen], program.input_shape)

@@ -50,6 +50,8 @@ class Experiment:
     target_rate: float | None
     validation: float
     train_samples: int | None
+    label_smoothing: float
+    minutes: float | None
     seed: int
     device: str
 
@@ -75,7 +77,7 @@ class Experiment:
             parse_schedule(self.parallel or default_method(self.device), self.epochs),
             batch=self.batch, lr=self.lr, ssm_lr=self.ssm_lr, weight_decay=self.weight_decay, warmup=self.warmup,
             target_rate=self.target_rate, validation=self.validation, train_samples=self.train_samples or 0,
-            seed=self.seed,
+            seed=self.seed, label_smoothing=self.label_smoothing, minutes=self.minutes,
         )  # fmt: skip
 
     def described(self) -> dict[str, Any]:

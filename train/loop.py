@@ -13,11 +13,12 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from spikestrip.errors import SpikestripError
+from spikestrip.errors import BadInput, SpikestripError
 from train.networks import Network
+from train.neurons.checks import later, require
 from train.ranks import ALONE, Ranks
 from train.recipe import Recipe
-from train.score import batches, cross_entropy, evaluate, meter, score, tensors
+from train.score import Sequences, batches, cross_entropy, evaluate, meter, score
 from train.tasks import Split
 
 POINT = 50  # batches that a point of the curve sums up
@@ -60,47 +61,59 @@ def train(
         optimizer.load_state_dict(resume["optimizer"])
         progress = Progress(**resume["progress"])
     model = ranks.prepare(network)
+    sequences = Sequences(split, device)
     order = np.arange(len(split.labels))
+    spent = sum(row["seconds"] for row in progress.epochs)
+    if recipe.minutes is not None and ranks.world > 1:
+        raise BadInput("--minutes", "clocks of several processes differ; a time is for one alone")
     # a last batch in which not every rank would have a sequence is left out
     steps = len(order) // recipe.batch + (len(order) % recipe.batch >= ranks.world)
     for epoch, method in enumerate(recipe.methods()):
         if epoch < len(progress.epochs):
             continue
+        if recipe.minutes is not None and spent >= 60 * recipe.minutes:
+            break
         network.train()
         network.set_parallel(method)
         torch.manual_seed(int(np.random.SeedSequence([recipe.seed, epoch, ranks.rank]).generate_state(1)[0]))
         shuffled = np.random.default_rng([recipe.seed, epoch]).permutation(order)
         began = time.perf_counter()
-        sums, point = np.zeros(4), np.zeros(4)
+        sums, point = torch.zeros(2, 4, dtype=torch.float64, device=device)
         bar = tqdm(islice(batches(shuffled, recipe.batch), steps), total=steps, disable=None if ranks.first else True,
                    desc=f"epoch {epoch + 1}/{recipe.epochs} ({method})", unit="batch")  # fmt: skip
-        for number, batch in enumerate(bar):
-            step = epoch * steps + number
-            for group in optimizer.param_groups:
-                group["lr"] = group["peak"] * recipe.factor(step, steps)
-            mine = ranks.share(len(batch))
-            x, labels = tensors(split, batch[mine], device)
-            logits, trains = model(x, first_sample=progress.drawn + mine.start)
-            progress.drawn += len(batch)
-            loss = cross_entropy(logits, labels)
-            if not torch.isfinite(loss):
-                raise SpikestripError(f"training: the loss is {loss.item()} in epoch {epoch + 1}; lower --lr")
-            optimizer.zero_grad(set_to_none=True)
-            # the ranks' gradients are averaged: each weighs as many sequences as it has
-            share = len(labels) / len(batch)
-            (loss * (share * ranks.world) + _rate_penalty(trains, recipe, share, ranks)).backward()
-            optimizer.step()
-            point += meter(logits, labels, loss, trains)
-            if (number + 1) % POINT == 0 or number + 1 == steps:
-                here = score(_total(point, ranks))
-                progress.curve.append({"step": step + 1, "epoch": epoch + 1, **dataclasses.asdict(here)})
-                bar.set_postfix(loss=f"{here.loss:.3f}", accuracy=f"{here.accuracy:.3f}", refresh=False)
-                sums, point = sums + point, np.zeros(4)
-        row = {"epoch": epoch + 1, "method": method, **dataclasses.asdict(score(_total(sums, ranks)))}
+        with later() as checks:
+            for number, batch in enumerate(bar):
+                step = epoch * steps + number
+                seconds = spent + time.perf_counter() - began
+                last = number + 1 == steps or (recipe.minutes is not None and seconds >= 60 * recipe.minutes)
+                for group in optimizer.param_groups:
+                    group["lr"] = group["peak"] * recipe.factor(step, steps, seconds)
+                mine = ranks.share(len(batch))
+                x, labels = sequences.rows(batch[mine])
+                logits, trains = model(x, first_sample=progress.drawn + mine.start)
+                progress.drawn += len(batch)
+                loss = cross_entropy(logits, labels, recipe.label_smoothing)
+                require(torch.isfinite(loss), _diverged)
+                optimizer.zero_grad(set_to_none=True)
+                # the ranks' gradients are averaged: each weighs as many sequences as it has
+                share = len(labels) / len(batch)
+                (loss * (share * ranks.world) + _rate_penalty(trains, recipe, share, ranks)).backward()
+                optimizer.step()
+                point += meter(logits, labels, loss, trains)
+                if (number + 1) % POINT == 0 or last:
+                    checks.settle()
+                    here = score(ranks.sum(point))
+                    progress.curve.append({"step": step + 1, "epoch": epoch + 1, **dataclasses.asdict(here)})
+                    bar.set_postfix(loss=f"{here.loss:.3f}", accuracy=f"{here.accuracy:.3f}", refresh=False)
+                    sums, point = sums + point, torch.zeros_like(point)
+                if last:
+                    break
+        row = {"epoch": epoch + 1, "method": method, **dataclasses.asdict(score(ranks.sum(sums)))}
         if validation is not None:
             judged = evaluate(network, validation, device, ranks)
             row |= {f"validation_{name}": value for name, value in dataclasses.asdict(judged).items()}
         row["seconds"] = time.perf_counter() - began
+        spent += row["seconds"]
         progress.epochs.append(row)
         if ranks.first:
             tqdm.write("  ".join(f"{name} {_shown(value)}" for name, value in row.items()))
@@ -121,8 +134,8 @@ def _rate_penalty(trains: list[Tensor], recipe: Recipe, share: float, ranks: Ran
     return recipe.rate_weight * (rates - recipe.target_rate).clamp(min=0).square().sum()
 
 
-def _total(sums: np.ndarray, ranks: Ranks) -> np.ndarray:
-    return ranks.sum(torch.from_numpy(sums)).numpy()
+def _diverged() -> SpikestripError:
+    return SpikestripError("training: the loss is no longer finite; lower --lr")
 
 
 def _shown(value: Any) -> str:

@@ -20,7 +20,8 @@ class Recipe:
     warmup: share of all steps in which the learning rate rises. target_rate: spikes a neuron and step above which a
     layer is penalised, by rate_weight * (rate - target_rate)**2. validation: share of every class that is taken from
     the training split to validate on, if the data set brings no validation split. train_samples: sequences kept of the
-    rest, drawn with ``seed``; 0 keeps all.
+    rest, drawn with ``seed``; 0 keeps all. label_smoothing: share of the target that all classes get alike.
+    minutes: wall-clock time after which training ends, if its epochs haven't; see ``factor``.
     """
 
     schedule: tuple[tuple[str, int], ...]
@@ -34,6 +35,8 @@ class Recipe:
     validation: float = 0.0
     train_samples: int = 0
     seed: int = 0
+    label_smoothing: float = 0.0
+    minutes: float | None = None
 
     @property
     def epochs(self) -> int:
@@ -61,15 +64,21 @@ class Recipe:
             {"params": plain, "weight_decay": 0.0},
             {"params": decayed},
         ]
-        optimizer = torch.optim.AdamW(groups, lr=self.lr, weight_decay=self.weight_decay)
+        fused = all(parameter.is_cuda for parameter in network.parameters())  # one launch a group
+        optimizer = torch.optim.AdamW(groups, lr=self.lr, weight_decay=self.weight_decay, fused=fused)
         for group in optimizer.param_groups:
             group["peak"] = group["lr"]
         return optimizer
 
-    def factor(self, step: int, steps: int) -> float:
-        """The learning rate in ``step`` of ``steps`` as a share of its peak."""
+    def factor(self, step: int, steps: int, seconds: float = 0.0) -> float:
+        """The learning rate in ``step``, of ``steps`` an epoch, as a share of its peak: warm-up, then half a cosine.
+
+        With ``minutes`` the schedule follows whichever is further, steps or the ``seconds`` that training has taken.
+        """
         total = steps * self.epochs
         first = max(1, round(self.warmup * total))
+        if self.minutes is not None:
+            step = max(step, min(total, round(total * seconds / (60 * self.minutes))))
         if step < first:
             return (step + 1) / first
         return 0.5 * (1 + math.cos(math.pi * (step - first) / max(1, total - first)))

@@ -61,6 +61,10 @@ def _from_file(context: click.Context, parameter: click.Parameter, path: Path | 
 @click.option("--validation", type=click.FloatRange(0, 1, max_open=True), default=0.0, help="Share of the training "
               "split to validate on after every epoch, unless the task brings a validation split.")  # fmt: skip
 @click.option("--train-samples", type=click.IntRange(1), help="Train on a random subset of this many sequences.")
+@click.option("--label-smoothing", type=click.FloatRange(0, 1, max_open=True), default=0.0, help="Share of the target "
+              "that all classes get alike.")  # fmt: skip
+@click.option("--minutes", type=click.FloatRange(0, min_open=True), help="End training after this wall-clock time: the "
+              "learning rate comes down in time. Such a run can't be repeated to the bit.")  # fmt: skip
 @click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, help="Of weights, sample order, random spikes.")
 @click.option("--device", default="cpu", help="cpu or cuda.")
 @click.option("--data-dir", type=click.Path(path_type=Path), help="Where data sets lie or are cached.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from importlib import import_module
+from importlib.util import find_spec
 from typing import Any
 
 import torch
@@ -14,7 +15,7 @@ from train.neurons.neuron import Neuron
 # Each module has run(x, neuron, **options) -> spikes. Imported when first used: numba and SDN weights load slowly.
 METHODS = {
     "bptt": "train.neurons.bptt",  # step by step: the truth
-    "scan": "train.neurons.scan",  # exact: fused kernel, CPU
+    "scan": "train.neurons.scan",  # exact: fused kernel, on the CPU in numba, on CUDA in Triton
     "block": "train.neurons.speculation",  # exact: block speculation, any device
     "sdn": "train.neurons.sdn",  # surrogate dynamic network: not exact
     "pmbc": "train.neurons.pmbc",  # parallel max-min boundary compression: exact, soft and refractory
@@ -34,4 +35,5 @@ def spikes(x: Tensor, neuron: Neuron, method: str, **options: Any) -> Tensor:
 
 def default_method(device: torch.device | str) -> str:
     """The fastest exact method on ``device``, for few rows and for many."""
-    return "scan" if torch.device(device).type == "cpu" else "block"
+    kind = torch.device(device).type
+    return "scan" if kind == "cpu" or (kind == "cuda" and find_spec("triton") is not None) else "block"

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from spikestrip.errors import BadInput
+from train.neurons.checks import require
 from train.neurons.surrogate import SURROGATES
 
 Reset = Literal["hard", "soft", "refractory"]
@@ -76,8 +77,7 @@ def check(x: Tensor, neuron: Neuron) -> None:
                 f"shape {tuple(value.shape)}, {value.dtype}, {value.device}; expected () or ({x.shape[1]},), "
                 f"{x.dtype}, {x.device}",
             )
-    if not bool((neuron.vth > 0).all()):
-        raise BadInput("neuron vth", "the threshold must be above 0")
+    require(neuron.vth > 0, _threshold)
 
 
 def check_finite(last: Tensor) -> None:
@@ -86,5 +86,12 @@ def check_finite(last: Tensor) -> None:
     A NaN or infinity in the input, or an overflow, stays in the potential to the end (0*NaN, inf - inf and inf*0
     are NaN), while ``NaN >= vth`` is false: it would pass for silence. So the last step tells for all steps.
     """
-    if not bool(torch.isfinite(last).all()):
-        raise BadInput("neuron input", "holds NaN or infinity, or the membrane potential overflowed")
+    require(torch.isfinite(last), _not_finite)
+
+
+def _threshold() -> BadInput:
+    return BadInput("neuron vth", "the threshold must be above 0")
+
+
+def _not_finite() -> BadInput:
+    return BadInput("neuron input", "holds NaN or infinity, or the membrane potential overflowed")

@@ -22,6 +22,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from spikestrip.errors import BadInput
+from train.neurons import methods
 from train.neurons._buffers import empty
 from train.neurons._kernels import SEGMENT, W, backward_kernel, forward_kernel
 from train.neurons._lanes import LINE
@@ -102,8 +103,14 @@ class Scan(torch.autograd.Function):
 
 
 def run(x: Tensor, neuron: Neuron) -> Tensor:
-    """Spikes (B, H, L) of ``neuron`` for the input current x (B, H, L) on the CPU; exact."""
+    """Spikes (B, H, L) of ``neuron`` for the input current x (B, H, L) on the CPU, or on CUDA (``scan_cuda``); exact."""
     check(x, neuron)
+    if x.device.type == "cuda":
+        if methods.default_method(x.device) != "scan":
+            raise BadInput("method scan", "needs triton to run on CUDA; block runs without")
+        from train.neurons import scan_cuda
+
+        return scan_cuda.run(x, neuron)
     if x.device.type != "cpu":
-        raise BadInput("method scan", f"runs on the CPU, the input is on {x.device}; block runs on any device")
+        raise BadInput("method scan", f"runs on CPU and CUDA, the input is on {x.device}; block runs on any device")
     return Scan.apply(x, neuron, *neuron.parameters.values())

@@ -10,12 +10,15 @@ import torch
 from torch import Tensor, nn
 
 from spikestrip.errors import BadInput
+from train.neurons.checks import require
 from train.ssm.block_convolution import block_convolution
 from train.ssm.convolution import causal_convolution
 from train.ssm.discretisation import RULES, Discrete, discretise
 from train.ssm.initialisation import INITIALISATIONS
 from train.ssm.kernel import kernel
 from train.ssm.recurrence import recurrence
+
+PARAMETERS = ("log_dt", "log_A_real", "A_imag", "B", "C", "D")
 
 
 class S4D(nn.Module):
@@ -71,11 +74,14 @@ class S4D(nn.Module):
 
     def _bars(self) -> tuple[Tensor, Tensor, Tensor]:
         """Abar, Bbar and C as complex128 (H, N)."""
-        for name in ("log_dt", "log_A_real", "A_imag", "B", "C", "D"):
-            if not torch.isfinite(getattr(self, name)).all():
-                raise BadInput("S4D", f"parameter {name} holds a NaN or an infinity")
+        flat = torch.cat([getattr(self, name).detach().flatten() for name in PARAMETERS])
+        require(torch.isfinite(flat), self._not_finite)
         a_bar, b_bar = discretise(self.log_dt, self.log_A_real, self.A_imag, self.B, self.rule)
         return a_bar, b_bar, torch.view_as_complex(self.C.double())
+
+    def _not_finite(self) -> BadInput:
+        bad = [name for name in PARAMETERS if not bool(torch.isfinite(getattr(self, name)).all())]
+        return BadInput("S4D", f"parameter {' and '.join(bad)} holds a NaN or an infinity")
 
     def discretise(self) -> Discrete:
         """The layer as it runs step by step: float64 numpy arrays, modes first. Raises BadInput on NaN parameters."""
