@@ -4,16 +4,24 @@ BIN := .venv/bin
 # two processes of one thread each: small tensors lose more than they gain by threads
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
-.PHONY: setup demo test test-all bench lint clean
+.PHONY: setup demo test test-all test-gpu bench bench-gpu lint clean
 
 demo: setup
 	$(BIN)/spikestrip demo --out runs/demo
 
 test: lint
-	$(PYTEST) -m "not slow"
+	$(PYTEST) -m "not slow and not gpu"
 
 test-all: lint
 	$(PYTEST)
+
+# On a machine with CUDA; PYTHON there is one whose torch can use it: nothing is installed.
+test-gpu:
+	OMP_NUM_THREADS=4 PYTHONPATH=. $(PYTHON) -m pytest -m gpu tests/test_gpu.py
+
+bench-gpu:
+	mkdir -p runs
+	PYTHONPATH=. $(PYTHON) benchmarks/gpu.py --json runs/gpu.json
 
 bench: setup
 	mkdir -p runs

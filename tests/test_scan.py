@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -243,7 +244,8 @@ def test_what_cannot_be_computed_is_refused_by_name() -> None:
 
 def test_default_method_is_exact() -> None:
     assert default_method("cpu") == "scan"
-    assert default_method(torch.device("cuda")) == "block"
+    assert default_method(torch.device("cuda")) == ("scan" if find_spec("triton") else "block")
+    assert default_method("mps") == "block"
     assert set(METHODS) >= {"bptt", "scan", "block", "sdn", "pmbc"}
 
 

@@ -7,7 +7,6 @@ from types import ModuleType
 
 import pytest
 import torch
-from torch import Tensor
 
 from train.neurons import methods
 from train.neurons.neuron import Neuron
@@ -36,31 +35,36 @@ def neuron(kind: str, dtype: torch.dtype, surrogate: str, gradient: str, width: 
     return Neuron(reset, **values, soft=kind != "refractory_only", surrogate=surrogate, gradient=gradient)
 
 
-def gradients(spikes: Tensor, x: Tensor, n: Neuron, weights: Tensor) -> list[Tensor]:
-    return list(torch.autograd.grad(spikes, [x, *n.parameters.values()], weights))
-
-
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-@pytest.mark.parametrize("kind", ["hard", "soft", "refractory", "refractory_only"])
-@pytest.mark.parametrize(
-    ("surrogate", "gradient", "steps"),
-    [(name, "bptt", 12) for name in SURROGATES] + [("triangle", "sltt", 12), ("triangle", "bptt", 300)],
-)
-def test_equal_to_the_cpu(
-    interpreted: ModuleType, kind: str, dtype: torch.dtype, surrogate: str, gradient: str, steps: int
-) -> None:
-    generator = torch.Generator().manual_seed(steps)
-    n = neuron(kind, dtype, surrogate, gradient, 5)
-    x = (1.5 * torch.randn(7, 5, steps, dtype=dtype, generator=generator)).requires_grad_()  # 35 rows: a part of a warp
+def same(module: ModuleType, n: Neuron, batch: int, steps: int) -> None:
+    dtype, generator = n.tau.dtype, torch.Generator().manual_seed(steps)
+    x = (1.5 * torch.randn(batch, 5, steps, dtype=dtype, generator=generator)).requires_grad_()
     weights = torch.randn(x.shape, dtype=dtype, generator=generator)
-    theirs, ours = methods.spikes(x, n, "scan"), interpreted.run(x, n)
+    theirs, ours = methods.spikes(x, n, "scan"), module.run(x, n)
     assert 0.05 < float(theirs.detach().mean()) < 0.9
     assert torch.equal(ours, theirs)
-    expected, found = gradients(theirs, x, n, weights), gradients(ours, x, n, weights)
+    inputs = [x, *n.parameters.values()]
+    expected, found = (torch.autograd.grad(spikes, inputs, weights) for spikes in (theirs, ours))
     assert expected[0].count_nonzero() > expected[0].numel() // 10
     assert torch.equal(found[0], expected[0])
     for a, b in zip(expected[1:], found[1:], strict=True):  # of parameters: float64 sums over rows, in another order
         torch.testing.assert_close(b, a, rtol=4 * torch.finfo(dtype).eps, atol=1e-13)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("kind", ["hard", "soft", "refractory", "refractory_only"])
+@pytest.mark.parametrize("gradient", ["bptt", "sltt"])
+def test_equal_to_the_cpu(interpreted: ModuleType, kind: str, dtype: torch.dtype, gradient: str) -> None:
+    same(interpreted, neuron(kind, dtype, "triangle", gradient, 5), 7, 9)  # 35 rows: one warp and a part of another
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("surrogate", SURROGATES)
+def test_every_surrogate(interpreted: ModuleType, surrogate: str, dtype: torch.dtype) -> None:
+    same(interpreted, neuron("hard", dtype, surrogate, "bptt", 5), 2, 9)
+
+
+def test_more_steps_than_are_summed_in_one_dtype(interpreted: ModuleType) -> None:
+    same(interpreted, neuron("refractory", torch.float32, "triangle", "bptt", 5), 1, 270)
 
 
 def test_without_gradient_nothing_is_kept(interpreted: ModuleType) -> None:

@@ -1,0 +1,165 @@
+"""Speed on a CUDA device: one spiking layer in every form, and a whole training step.
+
+python benchmarks/gpu.py --json gpu.json     (make bench-gpu; about two minutes)
+
+Times are medians of CUDA events around one forward and backward pass, in milliseconds, after warm-up. The neuron is
+the hard-reset LIF of SpikingSSM (tau = 0.125, threshold 1, triangle surrogate) on N(0,1) input in float32. SDN is the
+published network with its BatchNorm, with random weights: they don't change the time.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+import torch
+from torch import Tensor
+
+from train.config import Config
+from train.networks import Network
+from train.neurons import methods
+from train.neurons.bptt import Spike
+from train.neurons.neuron import Neuron
+from train.neurons.sdn_network import SDN
+from train.recipe import Recipe
+from train.score import cross_entropy, meter
+
+TAU = 0.125
+SHAPES = [(1, 2048, 1024), (64, 512, 1024), (1, 2048, 8192), (64, 512, 8192)]
+LOOP_LIMIT = 1 << 26  # elements: the loop's backward writes the whole input for every step
+
+
+def milliseconds(action: Callable[[], object], most: int = 20, seconds: float = 1.5) -> float:
+    """The median time of ``action`` on the device, repeated up to ``most`` times within about ``seconds``."""
+    action()
+    torch.cuda.synchronize()
+    began = time.perf_counter()
+    action()
+    torch.cuda.synchronize()
+    once = time.perf_counter() - began
+    events = []
+    for _ in range(max(1, min(most, int(seconds / max(once, 1e-6))))):
+        start, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+        start.record()
+        action()
+        end.record()
+        events.append((start, end))
+    torch.cuda.synchronize()
+    return statistics.median(start.elapsed_time(end) for start, end in events)
+
+
+def official_loop(x: Tensor) -> Tensor:
+    """BPTT as published: ``x[..., t]``, step by step."""
+    u, one, out = torch.zeros_like(x[..., 0]), torch.ones((), device=x.device), []
+    for t in range(x.shape[-1]):
+        v = TAU * u + x[..., t]
+        s = Spike.apply(v, one, "triangle")
+        u = v * (1 - s)
+        out.append(s)
+    return torch.stack(out, dim=-1)
+
+
+def sdn(network: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+    def run(x: Tensor) -> Tensor:
+        with torch.no_grad():
+            q = network(x.reshape(-1, x.shape[-1])).view_as(x)
+        return Spike.apply(q + x, torch.ones((), device=x.device), "triangle")
+
+    return run
+
+
+def layers() -> list[dict[str, Any]]:
+    tau, one = torch.tensor(TAU, device="cuda"), torch.tensor(1.0, device="cuda")
+    hard = Neuron("hard", tau, one)
+    refractory = Neuron("refractory", tau, one, torch.tensor(0.9, device="cuda"), one)
+    network = SDN().eval().cuda()
+    forms: dict[str, Callable[[Tensor], Tensor]] = {
+        "scan": lambda x: methods.spikes(x, hard, "scan"),
+        "scan, refractory": lambda x: methods.spikes(x, refractory, "scan"),
+        "block": lambda x: methods.spikes(x, hard, "block"),
+        "sdn, official": sdn(torch.jit.trace(network, torch.zeros(2, 64, device="cuda"))),
+        "sdn, torch.compile": sdn(torch.compile(network)),
+        "bptt loop, official": official_loop,
+    }
+    rows = []
+    for shape in SHAPES:
+        x = torch.randn(shape, device="cuda", requires_grad=True)
+        grad = torch.randn(shape, device="cuda")
+        for name, form in forms.items():
+            row: dict[str, Any] = {"form": name, "shape": shape}
+            if name.startswith("bptt") and x.numel() > LOOP_LIMIT:
+                row["left_out"] = "its backward writes the whole input for every step"
+            else:
+                row |= attempt(lambda form=form: torch.autograd.grad(form(x), x, grad))  # type: ignore[misc]
+            rows.append(row)
+            print(row, flush=True)
+        del x, grad
+        torch.cuda.empty_cache()
+    return rows
+
+
+def attempt(action: Callable[[], object]) -> dict[str, Any]:
+    """Its time, or what went wrong: one form that fails leaves the others' figures."""
+    try:
+        return {"ms": milliseconds(action), "peak_mib": torch.cuda.max_memory_allocated() >> 20}
+    except Exception as error:
+        return {"failed": f"{type(error).__name__}: {(str(error).splitlines() or [''])[0][:200]}"}
+    finally:
+        torch.cuda.reset_peak_memory_stats()
+
+
+def steps() -> list[dict[str, Any]]:
+    rows = []
+    for width, modes, depth, batch in [(64, 16, 2, 50), (128, 32, 4, 50), (128, 32, 4, 100)]:
+        for mix in ("linear", "glu"):
+            network = Network(Config(1, 10, width, modes, depth, mix=mix, dropout=0.1, tie_dropout=True)).cuda()
+            optimizer = Recipe((("scan", 1),)).optimizer(network)
+            x = torch.rand(batch, 784, 1, device="cuda")
+            labels = torch.randint(10, (batch,), device="cuda")
+            rows += [step(network, optimizer, x, labels, method) for method in ("scan", "block", "sdn")]
+    return rows
+
+
+def step(
+    network: Network, optimizer: torch.optim.Optimizer, x: Tensor, labels: Tensor, method: str
+) -> dict[str, Any]:
+    from train.neurons.checks import later
+
+    def action() -> None:
+        logits, trains = network(x)
+        loss = cross_entropy(logits, labels, 0.1)
+        optimizer.zero_grad(set_to_none=True)
+        (loss + sum(train.mean() for train in trains)).backward()
+        optimizer.step()
+        meter(logits, labels, loss, trains)
+
+    network.set_parallel(method)
+    config = network.config
+    with later():
+        row = {"H": config.d_model, "N": config.d_state, "K": config.layers, "B": len(x), "mix": config.mix,
+               "method": method} | attempt(action)  # fmt: skip
+    print(row, flush=True)
+    return row
+
+
+@click.command()
+@click.option("--json", "path", type=click.Path(path_type=Path), required=True)
+def main(path: Path) -> None:
+    """Measure on the first CUDA device and write JSON."""
+    if not torch.cuda.is_available():
+        sys.exit("no CUDA device: nothing measured")
+    began = time.perf_counter()
+    about = {"device": torch.cuda.get_device_name(), "torch": torch.__version__, "cuda": torch.version.cuda}
+    content = {"about": about, "steps": steps(), "layers": layers()}
+    content["about"]["seconds"] = time.perf_counter() - began  # type: ignore[index]
+    path.write_text(json.dumps(content, indent=1))
+
+
+if __name__ == "__main__":
+    main()
