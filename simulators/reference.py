@@ -84,9 +84,10 @@ def reference_parts(network: Network, x: np.ndarray, form: Form, dtype: str, dev
     if network.config.parallel == "scan":
         network.set_parallel(default_method(device))
     attrs = _attrs(network, program, form, dtype, device)
+    sample_bytes = 8 * x.shape[1] * max(map(math.prod, program.shapes.values()))
     seconds = 0.0
     with tqdm(total=len(x), desc=f"{form} reference", unit="seq", disable=None) as bar:
-        for samples in execution.parts(len(x), 8 * x.shape[1] * max(map(math.prod, program.shapes.values())), PART_BYTES, BATCH):
+        for samples in execution.parts(len(x), sample_bytes, PART_BYTES, BATCH):
             chunk = np.array(x[samples])  # a mapped file is read once
             expanded = expand(chunk, program.input_shape)
             began = time.perf_counter()
@@ -108,9 +109,7 @@ def reference_parts(network: Network, x: np.ndarray, form: Form, dtype: str, dev
                     )
                     output = program.finish(stream)
             seconds += time.perf_counter() - began
-            yield Trace(
-                attrs | {"seconds": seconds}, chunk, output, spikes, ledger.count(program, expanded, spikes)
-            )
+            yield Trace(attrs | {"seconds": seconds}, chunk, output, spikes, ledger.count(program, expanded, spikes))
             bar.update(len(chunk))
 
 

@@ -13,7 +13,6 @@ from spikestrip.errors import BadInput
 from spikestrip.operations import Array, SpikingOperation, State
 from spikestrip.program import INPUT, Layer, Program
 
-
 PART_BYTES = 64 << 20
 
 

@@ -26,7 +26,7 @@ class Trace:
     attrs: backend, dtype, device, program_sha256, seed, form ("iterative" or "parallel"), and what a backend adds.
     input: (B, T, ...); output: (B, C) or (B, T, C); spikes: layer -> (B, T, N) uint8, in program order;
     events, observed: layer -> counter -> (B, T) int64.
-    Of a trace that was read from a file the arrays are ``Rows``, which load the samples that they are asked for.
+    Of a large trace that was read from a file the arrays are ``Rows``, which load the samples that they are asked for.
     """
 
     attrs: dict[str, Attribute]

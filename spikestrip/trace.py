@@ -113,14 +113,17 @@ class Writer:
 
 
 def read(path: str | os.PathLike[str]) -> Trace:
-    """Read a trace, whose file stays open. Every part of it is looked at once.
+    """Read a trace. One that is larger than a part stays in its file, which stays open; every part is looked at once.
 
     Raises BadInput for a file that is not a whole, consistent trace of a version that we know.
     """
     source = hdf5.scan(path, ("/events/", "/observed/"))
     try:
         trace = _read(source, h5py.File(source, "r"))
-        _check(source, trace)
+        _check_shapes(source, trace)
+        if len(list(trace.parts())) <= 1:
+            trace = trace[:]
+        _check_values(source, trace)
     except (KeyError, AttributeError, TypeError, ValueError, OSError, RuntimeError) as error:
         raise BadInput(source, f"lacks a part of a trace ({str(error).splitlines()[0]})") from error
     return trace
@@ -180,7 +183,7 @@ def _tables(file: h5py.File, group: str) -> dict[str, dict[str, Any]]:
     }
 
 
-def _check(source: os.PathLike[str], trace: Trace) -> None:
+def _check_shapes(source: os.PathLike[str], trace: Trace) -> None:
     if trace.input.ndim < 3:
         raise BadInput(source, f"input has shape {trace.input.shape}, not (B, T, C)")
     steps = trace.input.shape[:2]
@@ -196,6 +199,9 @@ def _check(source: os.PathLike[str], trace: Trace) -> None:
                     raise BadInput(source, f"layer {name}: {counter} are not integers of shape {steps}")
     if trace.output.shape[:1] != steps[:1]:
         raise BadInput(source, "output doesn't fit the input, or is not finite")
+
+
+def _check_values(source: os.PathLike[str], trace: Trace) -> None:
     for samples in trace.parts():
         part = trace[samples]
         for name, train in part.spikes.items():
