@@ -18,7 +18,7 @@ from convert.options import rules_options, stated
 from simulators import backends
 from simulators.backends import Backend, Dtype, Progress, Recording
 from spikestrip import __version__, inputs, ledger, trace
-from spikestrip.command import main
+from spikestrip.command import event_step_option, main
 from spikestrip.errors import BadInput, SimulatorFault
 from spikestrip.execution import parts
 from spikestrip.files import writable
@@ -150,13 +150,23 @@ def _versions() -> str:
 @click.command("simulate", context_settings={"show_default": True})
 @click.argument("model", type=click.Path(path_type=Path))
 @click.option("--backend", "name", required=True, help="numpy, torch, onnxruntime, lava, sinabs, or one you installed.")
-@click.option("--input", "source", required=True, type=click.Path(path_type=Path), help="x.npy: (B, T, C), or ids.")
+@click.option(
+    "--input", "source", required=True, type=click.Path(path_type=Path), help="x.npy: (B, T, C), ids, or events."
+)
 @click.option("--dtype", type=click.Choice(get_args(Dtype)), default="float64", help="Arithmetic.")
 @click.option("--device", default="cpu", help="cpu, or cuda where the backend has it.")
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="The trace to write (HDF5).")
+@event_step_option
 @rules_options
 def command(
-    model: Path, name: str, source: Path, dtype: Dtype, device: str, output: Path, **rules: str | float | None
+    model: Path,
+    name: str,
+    source: Path,
+    dtype: Dtype,
+    device: str,
+    output: Path,
+    event_step: int | None,
+    **rules: str | float | None,
 ) -> None:
     """Run the NIR file MODEL step by step on a simulator, and write its spikes, events and output as a trace."""
     from convert.load import reading
@@ -165,7 +175,7 @@ def command(
     read = reading(model, stated(rules))
     for remark in read.remarks:
         click.echo(f"{model}: {remark}", err=True)
-    x = inputs.read(source, read.program.input_shape)
+    x = inputs.read(source, read.program.input_shape, event_step)
     backend = backends.load(name)
     with tqdm(total=x.shape[0] * x.shape[1], desc=f"simulate on {name}", unit="step", unit_scale=True) as bar:
         remarks = {"remarks": "; ".join(read.remarks)} if read.remarks else {}

@@ -1,4 +1,4 @@
-"""The input of a run: an .npy file of values (B, T, C), or of token ids (B, T, 1) that become one-hot."""
+"""The input of a run: an .npy file of values (B, T, C), of token ids (B, T, 1) that become one-hot, or of events."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from spikestrip import events
 from spikestrip.errors import BadInput
 from spikestrip.execution import parts
 from spikestrip.files import map_array
@@ -16,12 +17,18 @@ from spikestrip.operations import Shape
 _EXACT_INTEGERS = 1 << 24  # the last up to which float32 holds every integer
 
 
-def read(path: str | os.PathLike[str], shape: Shape) -> np.ndarray:
+def read(path: str | os.PathLike[str], shape: Shape, event_step: int | None = None) -> np.ndarray:
     """Read an input for a program whose input step has ``shape``: see ``check`` for what is taken and returned.
 
-    What needs no conversion stays in the file, mapped.
+    What needs no conversion stays in the file, mapped. A structured array is a recording of events, x, y, p, t, and
+    becomes frames of steps of ``event_step`` (``events.frames``).
     """
-    return check(map_array(path), shape, Path(path))
+    array = map_array(path)
+    if events.is_events(array):
+        array = events.frames(array, shape, event_step, Path(path))
+    elif event_step is not None:
+        raise BadInput("--event-step", f"is for files of events; {path} holds {array.dtype}")
+    return check(array, shape, Path(path))
 
 
 def check(x: np.ndarray, shape: Shape, where: object) -> np.ndarray:

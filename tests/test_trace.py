@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from pathlib import Path
 
@@ -109,7 +110,7 @@ def test_parts_make_the_file_of_the_whole(sizes: list[int], tmp_path: Path) -> N
     written = example(batch=5)
     written.events["z_first"]["spikes"][3, 1] = 2**40  # beyond 32 bits, after the first samples
     ends = np.cumsum([0, *sizes])
-    trace.write_parts(tmp_path / "t.h5", (written[a:b] for a, b in zip(ends, ends[1:], strict=False)), 5)
+    trace.write_parts(tmp_path / "t.h5", (written[a:b] for a, b in itertools.pairwise(ends)), 5)
     read = trace.read(tmp_path / "t.h5")
     same(read, written)
     assert read.attrs["input_sha256"] == trace.input_sha256(written.input)

@@ -12,7 +12,7 @@ from deploy.verification.causes import CODE, Side
 from deploy.verification.hypotheses import explain_path
 from deploy.verification.layer_faults import explain
 from deploy.verification.outputs import Stated
-from deploy.verification.replay import ROWS, Spikes, entering, replay
+from deploy.verification.replay import ROWS, Replay, Spikes, entering, replay
 from deploy.verification.rounding import NOTABLE, Arithmetic
 from deploy.verification.systematic import systematic
 from spikestrip import ledger
@@ -46,9 +46,9 @@ class Judged:
         self.operations: dict[str, SpikingOperation] = program.neurons
         self.sizes = {name: math.prod(program.shapes[name]) for name in self.operations}
         arithmetic = None if side.unit is None else Arithmetic(side.dtype, side.unit, side.form == "parallel")
-        self.stated = done.twin if done and done.twin else Stated(side, program)
-        self.twin = Stated(twin, program) if twin else None
-        self.replay = (
+        self.stated: Stated = done.twin if done and done.twin else Stated(side, program)
+        self.twin: Stated | None = Stated(twin, program) if twin else None
+        self.replay: Replay = (
             done.replay
             if done
             else replay(program, side.trace.input, side.trace.spikes, asked, side.saturates_at, arithmetic, self._look)
