@@ -22,7 +22,7 @@ def scan(path: str | os.PathLike[str], by_samples: tuple[str, ...] | None = None
     """Refuse (BadInput) what is no HDF5 file, links to other places, stores data elsewhere, or expands like a bomb.
 
     by_samples: the file is read sample by sample, so that only one of them must fit in memory; and in these groups a
-    data set may be a constant, its fill value, of which nothing is stored.
+    data set may be its fill value for the most part, of which nothing is stored.
     """
     file = existing(path)
     try:
@@ -69,7 +69,7 @@ class _Scan:
             piece = max(size // max(1, item.shape[0]), math.prod(item.chunks or (0,)) * item.dtype.itemsize)
             if piece > MAX_PIECE:
                 raise BadInput(self.file, f"{where} expands to {piece} bytes a sample or a chunk; refused")
-            if where.startswith(self.by_samples) and item.chunks and not item.id.get_storage_size():
+            if where.startswith(self.by_samples):
                 return
         self.bytes += size
         if self.bytes > limit or self.bytes > MAX_RATIO * max(self.stored, 1 << 16):

@@ -8,6 +8,7 @@ import sys
 import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import programs
@@ -87,6 +88,30 @@ def test_an_exact_order_is_found_among_any_number_of_samples(monkeypatch: pytest
     assert set(verify(right, swapped(right), program).causes) == {"samples"}
 
 
+def test_rows_are_the_array_that_they_stand_for() -> None:
+    array = np.random.default_rng(0).integers(0, 9, (7, 5, 3))
+    loaded: list[tuple[int, int]] = []
+
+    def load(samples: slice) -> np.ndarray:
+        loaded.append((samples.start, samples.stop))
+        return array[samples]
+
+    rows: Any = Rows(array.shape, array.dtype, load)
+    for index in (2, -1, slice(1, 3), slice(5, None), slice(4, 2), np.array([6, 0, 6]), (slice(2, 4), 1),
+                  (3, slice(None), 2), (np.array([1]), slice(2), 0)):  # fmt: skip
+        np.testing.assert_array_equal(rows[index], array[index])
+    assert max(stop - start for start, stop in loaded) == 2  # never more than was asked for
+    for index in (slice(None, None, 2), array[:, 0, 0] > 4, ...):
+        np.testing.assert_array_equal(rows[index], array[index])
+    np.testing.assert_array_equal(rows != array + 1, np.ones(array.shape, bool))
+    np.testing.assert_array_equal(2 * rows, 2 * array)
+    assert (rows.sum(), rows.ndim, rows.size, len(rows)) == (array.sum(), 3, 105, 7)
+    assert [row.tolist() for row in rows] == array.tolist()
+    with pytest.raises(IndexError):
+        rows[7]
+    assert not hasattr(rows, "no_such_thing")
+
+
 def peak(folder: Path, batch: int) -> int:
     """Bytes that writing, verifying and summing up a run of so many samples held at most."""
     program, x = case(batch)
@@ -116,7 +141,7 @@ TEN_GIGABYTES = """
 import resource, sys
 from pathlib import Path
 import numpy as np
-from deploy.reporting.folder import RunFolder
+from deploy.report import render
 from deploy.verify import verify
 from spikestrip import trace
 from spikestrip.trace import Trace

@@ -130,6 +130,21 @@ def test_what_is_constant_takes_no_room(tmp_path: Path) -> None:
     same(trace.read(tmp_path / "t.h5"), written)
 
 
+def test_a_long_run_with_one_event_is_no_bomb(tmp_path: Path) -> None:
+    """Nearly all of its counters are fill values: 400 MB of numbers in a file of less than a megabyte."""
+    steps, counters = 50_000, 20
+    zeros = np.zeros((1, steps), np.int64)
+    attrs: dict[str, trace.Attribute] = {"backend": "numpy"}
+    table = {f"c{number}": zeros for number in range(counters)}
+    last = {**table, **{name: zeros + (np.arange(steps) == 7) for name in table}}
+    x, y, silent = np.zeros((1, steps, 1), np.float32), np.zeros((1, 1)), np.zeros((1, steps, 1), np.uint8)
+    parts = (Trace(attrs, x, y, {"n": silent}, {"n": last if sample == 99 else table}) for sample in range(100))
+    trace.write_parts(tmp_path / "t.h5", parts, 100)
+    assert (tmp_path / "t.h5").stat().st_size < 1 << 20
+    read = trace.read(tmp_path / "t.h5")
+    assert read.counted()["n"]["c3"] == 1
+
+
 def test_too_few_samples_and_spikes_of_two_leave_no_file(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="got 2 samples of 3"):
         trace.write_parts(tmp_path / "t.h5", [example(batch=2)], 3)
