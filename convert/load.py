@@ -36,6 +36,15 @@ def reading(path: str | os.PathLike[str], rules: Rules | None = None) -> Reading
     return Reading(strip(load_checkpoint(source).network, share=True))
 
 
+def files(path: Path) -> tuple[Path, ...]:
+    """All that ``reading(path)`` reads: a checkpoint may have its sidecar."""
+    if path.suffix not in CHECKPOINTS:
+        return (path,)
+    from train import checkpoint
+
+    return checkpoint.files(path)
+
+
 def load(path: str | os.PathLike[str], **rules: Any) -> Program:
     """The program in a file; each remark on the reading is given as a Python warning.
 
