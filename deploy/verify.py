@@ -63,10 +63,9 @@ def command(
 
     models = (model, reference_model, trace_model)
     if report is not None:
+        read_too = [file for path in models if path is not None for file in files(path)]
         for target in (report, beside(report)):
-            writable(
-                target, (reference, trace, checkpoint, sdn, *(file for path in models if path for file in files(path)))
-            )
+            writable(target, (reference, trace, checkpoint, sdn, *read_too))
     program, reference_program, trace_program = _programs(models, stated(rules))
     verdict = verify(
         read(reference),
