@@ -24,7 +24,7 @@ from spikestrip.files import existing, writable
 )
 @rules_options
 def command(source: Path, out: Path | None, dialect: str, **rules: str | float | None) -> None:
-    """Write SOURCE, a checkpoint (.pt, .safetensors) or a NIR file (.nir), as a NIR file."""
+    """Write SOURCE, a checkpoint (.pt, .safetensors), a NIR file (.nir) or an ONNX file of ours, as a NIR file."""
     from convert.formats.nir.writing import write
 
     existing(source)

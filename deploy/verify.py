@@ -28,7 +28,12 @@ __all__ = ["Verdict", "command", "verify"]
 @click.command("verify")
 @click.argument("reference", type=click.Path(path_type=Path))
 @click.argument("trace", type=click.Path(path_type=Path))
-@click.option("--program", "model", type=click.Path(path_type=Path), help="model.nir: needed to name causes.")
+@click.option(
+    "--program",
+    "model",
+    type=click.Path(path_type=Path),
+    help="model.nir, or another file that holds it: needed to name causes.",
+)
 @click.option("--reference-program", "reference_model", type=click.Path(path_type=Path),
               help="What REFERENCE really computed, where that is another program (a quantised one).")  # fmt: skip
 @click.option("--trace-program", "trace_model", type=click.Path(path_type=Path), help="The same of TRACE.")
