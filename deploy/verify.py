@@ -32,7 +32,7 @@ __all__ = ["Verdict", "command", "verify"]
     "--program",
     "model",
     type=click.Path(path_type=Path),
-    help="model.nir, or another file that holds it: needed to name causes.",
+    help="model.nir: needed to name causes.",
 )
 @click.option("--reference-program", "reference_model", type=click.Path(path_type=Path),
               help="What REFERENCE really computed, where that is another program (a quantised one).")  # fmt: skip

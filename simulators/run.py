@@ -152,7 +152,10 @@ def _versions() -> str:
 def command(
     model: Path, name: str, source: Path, dtype: Dtype, device: str, output: Path, **rules: str | float | None
 ) -> None:
-    """Run MODEL, a NIR file, an ONNX file of ours or a checkpoint, step by step on a simulator, and write its spikes, events and output as a trace."""
+    """Run MODEL step by step on a simulator, and write its spikes, events and output as a trace.
+
+    MODEL is a NIR file, an ONNX file of ours, or a checkpoint.
+    """
     writable(output, (model, source))
     read = announced(model, stated(rules))
     x = inputs.read(source, read.program.input_shape)
