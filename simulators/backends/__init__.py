@@ -37,6 +37,7 @@ class Recording:
 class Backend(Protocol):
     """A machine that runs programs. One instance is made without arguments and may be used again.
 
+    name: as in its entry point; devices: those that it has, "cpu" first.
     It may have a method ``refuses_program(program, dtype) -> str | None`` too: why it can't hold the whole, though it
     could hold each layer (cores, memory, fan-out), or None.
     """

@@ -79,6 +79,8 @@ def recover(path: str | os.PathLike[str]) -> Program:
     if program.sha256 != facts["program_sha256"]:
         raise BadInput(source, "holds another program than its hash says: the file was edited")
     again = assemble(made)
+    for function in (*again.functions, *model.functions):
+        function.doc_string = ""  # says what the operation is, and decides nothing
     if (again.graph, list(again.functions)) != (model.graph, list(model.functions)):
         raise BadInput(source, "hasn't the graph that this release writes of it: edited, or of another release")
     return program
