@@ -1,4 +1,4 @@
-"""Traces: what a run did, as HDF5 (contract, section 6)."""
+"""Traces: what a run did, as HDF5 (docs/files.md)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The neurons: the one place where each equation stands (contract, section 2)."""
+"""The neurons: the one place where each equation stands (docs/api.md shows them)."""
 
 from __future__ import annotations
 
