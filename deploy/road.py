@@ -40,7 +40,9 @@ console = Console(highlight=False)
 @click.option("--samples", type=click.IntRange(1), help="Instead: so many held-out sequences of the network's task.")
 @click.option("--data-dir", type=click.Path(path_type=Path), help="Where data sets lie or are cached.")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Run folder; a former run's is replaced.")
-@click.option("--backends", "wanted", help="Simulators by name, with commas; default: the five of ours.")
+@click.option(
+    "--backends", "wanted", help="Simulators by name, with commas. Default: numpy, torch, onnxruntime, lava, sinabs."
+)
 def command(
     checkpoint: Path, source: Path | None, answers: Path | None, samples: int | None, data_dir: Path | None,
     out: Path, wanted: str | None,

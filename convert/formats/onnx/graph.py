@@ -12,8 +12,8 @@ import numpy as np
 import onnx
 from onnx import helper
 
+from convert.formats.onnx.description import described
 from convert.formats.onnx.integers import integer_body
-from convert.formats.onnx.recovery import described
 from convert.formats.onnx.symbols import Untraceable
 from convert.formats.onnx.tracing import Body, trace
 from convert.lowering.int8 import affine
