@@ -11,6 +11,7 @@ from commands import run
 from test_nir_foreign import lone
 
 import spikestrip as ss
+from deploy.fit import command as fit
 from deploy.verify import command as verify
 from simulators.run import command as simulate
 
@@ -47,6 +48,13 @@ def test_both_programs_are_read_by_the_rules(graph: Path) -> None:
     given = ("--program", graph, "--trace-program", graph, "--reference-program", graph)
     assert run(verify, a, a, *given, *TOLD).code == 0
     assert run(verify, a, a, *given).code == 2
+
+
+def test_fit_reads_the_graph_by_the_rules_of_its_trace(graph: Path) -> None:
+    a = recorded(graph, "a.h5", "numpy", *TOLD)
+    given = ("--chip", "loihi2", "--trace", a)
+    assert run(fit, graph, *given, *TOLD).code in (0, 1)  # judged
+    assert run(fit, graph, *given).code == 2  # of another program
 
 
 def test_rules_without_a_graph_are_refused(graph: Path) -> None:
