@@ -7,8 +7,8 @@ from pathlib import Path
 
 import click
 
-from convert.options import rules_options, stated
-from convert.to_nir import files, load_program
+from convert.load import files
+from convert.options import announced, rules_options, stated
 from spikestrip.command import event_step_option, main
 from spikestrip.errors import Refused
 from spikestrip.files import existing, writable
@@ -50,7 +50,7 @@ def command(
     paths = {out: False, out.with_suffix(".fn.onnx"): True} if functions else {out: False}
     for path in (*paths, *[lowered] * eight):
         writable(path, (*files(source), measured_on))
-    program = load_program(source, stated(rules))
+    program = announced(source, stated(rules)).program
     if measured_on is not None:
         x = expand(read(measured_on, program.input_shape, event_step), program.input_shape)
         original, program = program, int8(program)

@@ -14,7 +14,7 @@ import click
 import numpy as np
 from tqdm import tqdm
 
-from convert.options import rules_options, stated
+from convert.options import announced, rules_options, stated
 from simulators import backends
 from simulators.backends import Backend, Dtype, Progress, Recording
 from spikestrip import __version__, inputs, ledger, trace
@@ -168,13 +168,12 @@ def command(
     event_step: int | None,
     **rules: str | float | None,
 ) -> None:
-    """Run the NIR file MODEL step by step on a simulator, and write its spikes, events and output as a trace."""
-    from convert.load import reading
+    """Run MODEL step by step on a simulator, and write its spikes, events and output as a trace.
 
+    MODEL is a NIR file, an ONNX file of ours, or a checkpoint.
+    """
     writable(output, (model, source))
-    read = reading(model, stated(rules))
-    for remark in read.remarks:
-        click.echo(f"{model}: {remark}", err=True)
+    read = announced(model, stated(rules))
     x = inputs.read(source, read.program.input_shape, event_step)
     backend = backends.load(name)
     with tqdm(total=x.shape[0] * x.shape[1], desc=f"simulate on {name}", unit="step", unit_scale=True) as bar:

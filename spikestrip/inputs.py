@@ -68,7 +68,8 @@ def is_tokens(x: np.ndarray, shape: Shape) -> bool:
 def expand(x: np.ndarray, shape: Shape) -> np.ndarray:
     """A checked input as (B, T, *shape): token ids become one-hot rows, float32."""
     if is_tokens(x, shape):
-        return (x == np.arange(shape[0])).astype(np.float32)
+        hot: np.ndarray = x == np.arange(shape[0])
+        return hot.astype(np.float32)
     return x.reshape(*x.shape[:2], *shape)
 
 

@@ -73,7 +73,7 @@ def _observed(name: str, node: Any) -> TimeGriddedData | EventData:
 def _spikes(name: str, grid: TimeGriddedData | EventData, steps: tuple[int, int], dt: float) -> np.ndarray:
     """(B, T, N) uint8."""
     if isinstance(grid, TimeGriddedData):
-        train = grid.data
+        train: np.ndarray = grid.data
         if train.shape[:2] != steps or not ((train == 0) | (train == 1)).all():
             raise BadInput("NIR data", f"node {name}: {train.shape} are not spikes, 0 or 1, of {steps}")
         return train.astype(np.uint8)

@@ -119,7 +119,7 @@ def input_sha256(x: np.ndarray) -> str:
     digest = start_hash(x.dtype, x.shape)
     for samples in execution.parts(len(x), math.prod(x.shape[1:]) * x.dtype.itemsize):
         update_hash(digest, x[samples])
-    return digest.hexdigest()
+    return str(digest.hexdigest())
 
 
 def start_hash(dtype: np.dtype, shape: tuple[int, ...]) -> Any:

@@ -56,7 +56,7 @@ def test_round_trip(tmp_path_factory: pytest.TempPathFactory, seed: int, batch: 
         np.testing.assert_array_equal(one, two)
 
 
-def test_the_contract_of_the_file(tmp_path: Path) -> None:
+def test_what_the_file_holds(tmp_path: Path) -> None:
     trace.write(tmp_path / "t.h5", example())
     with h5py.File(tmp_path / "t.h5") as file:
         assert file.attrs["format"] == "spikestrip-trace"

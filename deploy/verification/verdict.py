@@ -68,6 +68,7 @@ class Verdict:
 
     @property
     def passed(self) -> bool:
+        """True for the verdict "pass": nothing failed."""
         return not self.failures
 
     @property
@@ -78,6 +79,7 @@ class Verdict:
 
     @property
     def differ(self) -> int:
+        """Spikes that differ, over all layers."""
         return sum(layer["differ"] for layer in self.layers.values())
 
     def to_dict(self) -> dict[str, Any]:
