@@ -10,6 +10,7 @@ published network with its BatchNorm, with random weights: they don't change the
 from __future__ import annotations
 
 import json
+import math
 import statistics
 import sys
 import time
@@ -25,6 +26,7 @@ from train.config import Config
 from train.networks import Network
 from train.neurons import methods
 from train.neurons.bptt import Spike
+from train.neurons.checks import later
 from train.neurons.neuron import Neuron
 from train.neurons.sdn_network import SDN
 from train.recipe import Recipe
@@ -87,21 +89,18 @@ def layers() -> list[dict[str, Any]]:
         "sdn, torch.compile": sdn(torch.compile(network)),
         "bptt loop, official": official_loop,
     }
-    rows = []
-    for shape in SHAPES:
-        x = torch.randn(shape, device="cuda", requires_grad=True)
-        grad = torch.randn(shape, device="cuda")
-        for name, form in forms.items():
-            row: dict[str, Any] = {"form": name, "shape": shape}
-            if name.startswith("bptt") and x.numel() > LOOP_LIMIT:
-                row["left_out"] = "its backward writes the whole input for every step"
-            else:
-                row |= attempt(lambda form=form: torch.autograd.grad(form(x), x, grad))  # type: ignore[misc]
-            rows.append(row)
-            print(row, flush=True)
-        del x, grad
-        torch.cuda.empty_cache()
-    return rows
+    return [timed(name, form, shape) for shape in SHAPES for name, form in forms.items()]
+
+
+def timed(name: str, form: Callable[[Tensor], Tensor], shape: tuple[int, int, int]) -> dict[str, Any]:
+    row: dict[str, Any] = {"form": name, "shape": shape}
+    if name.startswith("bptt") and math.prod(shape) > LOOP_LIMIT:
+        row["left_out"] = "its backward writes the whole input for every step"
+    else:
+        x, grad = torch.randn(shape, device="cuda", requires_grad=True), torch.randn(shape, device="cuda")
+        row |= attempt(lambda: torch.autograd.grad(form(x), x, grad))
+    print(row, flush=True)
+    return row
 
 
 def attempt(action: Callable[[], object]) -> dict[str, Any]:
@@ -111,6 +110,7 @@ def attempt(action: Callable[[], object]) -> dict[str, Any]:
     except Exception as error:
         return {"failed": f"{type(error).__name__}: {(str(error).splitlines() or [''])[0][:200]}"}
     finally:
+        torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats()
 
 
@@ -126,9 +126,7 @@ def steps() -> list[dict[str, Any]]:
     return rows
 
 
-def step(
-    network: Network, optimizer: torch.optim.Optimizer, x: Tensor, labels: Tensor, method: str
-) -> dict[str, Any]:
+def step(network: Network, optimizer: torch.optim.Optimizer, x: Tensor, labels: Tensor, method: str) -> dict[str, Any]:
     from train.neurons.checks import later
 
     def action() -> None:

@@ -54,7 +54,7 @@ class SpikingNeuron(nn.Module):
         refractory = self.config.reset == "refractory"
         return Neuron(
             reset=self.config.reset,
-            tau=torch.tensor(self.config.tau, dtype=dtype, device=self.ln_vth.device),
+            tau=torch.full((), self.config.tau, dtype=dtype, device=self.ln_vth.device),  # no copy to wait for
             vth=self.ln_vth.double().exp().to(dtype),
             tau_r=self.logit_tau_r.double().sigmoid().to(dtype) if refractory else None,
             uth=self.ln_uth.double().exp().to(dtype) if refractory else None,

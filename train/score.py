@@ -73,7 +73,7 @@ def batches(order: np.ndarray, size: int) -> Iterator[np.ndarray]:
 
 
 class Sequences:
-    """The sequences of a split as tensors on ``device``: on an accelerator all are there from the start, if they fit."""
+    """The sequences of a split as tensors on ``device``; on an accelerator all are there at once, if they fit."""
 
     def __init__(self, split: Split, device: str) -> None:
         self.device = torch.device(device)
@@ -83,6 +83,6 @@ class Sequences:
 
     def rows(self, chosen: np.ndarray) -> tuple[Tensor, Tensor]:
         """Inputs and labels of the ``chosen`` sequences; ids and labels as int64."""
-        index = torch.from_numpy(chosen).to(self.inputs.device)
+        index = torch.from_numpy(chosen).to(self.inputs.device, non_blocking=True)
         x, labels = self.inputs[index].to(self.device), self.labels[index].to(self.device)
         return (x if x.is_floating_point() else x.long()), labels.long()

@@ -103,7 +103,7 @@ class Scan(torch.autograd.Function):
 
 
 def run(x: Tensor, neuron: Neuron) -> Tensor:
-    """Spikes (B, H, L) of ``neuron`` for the input current x (B, H, L) on the CPU, or on CUDA (``scan_cuda``); exact."""
+    """Spikes (B, H, L) of ``neuron`` for the input current x (B, H, L) on the CPU or, ``scan_cuda``, on CUDA; exact."""
     check(x, neuron)
     if x.device.type == "cuda":
         if methods.default_method(x.device) != "scan":

@@ -6,6 +6,8 @@ Where a gradient is wanted, forward keeps u' (and R) of every step. Neighbouring
 apart: a line of memory waits in the L1 cache for the 31 steps after the first.
 """
 
+# ruff: noqa: SIM108 - Triton reads an if of constants more widely than a conditional expression
+
 from __future__ import annotations
 
 from typing import Any
@@ -98,8 +100,9 @@ def _forward(x, tau_h, vth_h, tau_r_h, uth_h, spikes, kept_v, kept_r, last, rows
 
 @triton.jit
 def _backward(kept_v, kept_r, grad, tau_h, vth_h, tau_r_h, uth_h, inverse_h, grad_x, sums, rows, width,
-              STEPS: tl.constexpr, HARD: tl.constexpr, SOFT: tl.constexpr, REFRACTORY: tl.constexpr, SURROGATE: tl.constexpr,
-              THROUGH_TIME: tl.constexpr, SEGMENT: tl.constexpr, ROWS: tl.constexpr):  # type: ignore[no-untyped-def] # fmt: skip
+              STEPS: tl.constexpr, HARD: tl.constexpr, SOFT: tl.constexpr, REFRACTORY: tl.constexpr,
+              SURROGATE: tl.constexpr, THROUGH_TIME: tl.constexpr, SEGMENT: tl.constexpr,
+              ROWS: tl.constexpr):  # type: ignore[no-untyped-def] # fmt: skip
     row = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
     mask = row < rows
     tau, vth = tl.load(tau_h + row % width), tl.load(vth_h + row % width)
