@@ -7,6 +7,7 @@ apart: a line of memory waits in the L1 cache for the 31 steps after the first.
 """
 
 # ruff: noqa: SIM108 - Triton reads an if of constants more widely than a conditional expression
+# mypy: disable-error-code="no-untyped-def"
 
 from __future__ import annotations
 
@@ -25,7 +26,7 @@ SEGMENT = 256  # steps whose gradients are summed in the dtype of x, as on the C
 
 
 @triton.jit
-def _quotient(a, b):  # type: ignore[no-untyped-def]
+def _quotient(a, b):
     if b.dtype == tl.float64:  # / is exact to the bit in float64 alone
         result = (b * 0.0 + a) / b
     else:
@@ -34,7 +35,7 @@ def _quotient(a, b):  # type: ignore[no-untyped-def]
 
 
 @triton.jit
-def _surrogate(d, NAME: tl.constexpr):  # type: ignore[no-untyped-def]
+def _surrogate(d, NAME: tl.constexpr):
     """train.neurons.surrogate, in Triton."""
     if NAME == "triangle":
         y = 1.0 - tl.abs(d)
@@ -59,7 +60,7 @@ def _surrogate(d, NAME: tl.constexpr):  # type: ignore[no-untyped-def]
 
 
 @triton.jit
-def _reset(v, s, vth, HARD: tl.constexpr, SOFT: tl.constexpr):  # type: ignore[no-untyped-def]
+def _reset(v, s, vth, HARD: tl.constexpr, SOFT: tl.constexpr):
     if HARD:
         u = tl.where(s, v * 0.0, v)
     elif SOFT:
@@ -72,7 +73,7 @@ def _reset(v, s, vth, HARD: tl.constexpr, SOFT: tl.constexpr):  # type: ignore[n
 @triton.jit
 def _forward(x, tau_h, vth_h, tau_r_h, uth_h, spikes, kept_v, kept_r, last, rows, width,
              STEPS: tl.constexpr, HARD: tl.constexpr, SOFT: tl.constexpr, REFRACTORY: tl.constexpr, KEEP: tl.constexpr,
-             ROWS: tl.constexpr):  # type: ignore[no-untyped-def] # fmt: skip
+             ROWS: tl.constexpr):  # fmt: skip
     row = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
     mask = row < rows
     tau, vth = tl.load(tau_h + row % width), tl.load(vth_h + row % width)
@@ -102,7 +103,7 @@ def _forward(x, tau_h, vth_h, tau_r_h, uth_h, spikes, kept_v, kept_r, last, rows
 def _backward(kept_v, kept_r, grad, tau_h, vth_h, tau_r_h, uth_h, inverse_h, grad_x, sums, rows, width,
               STEPS: tl.constexpr, HARD: tl.constexpr, SOFT: tl.constexpr, REFRACTORY: tl.constexpr,
               SURROGATE: tl.constexpr, THROUGH_TIME: tl.constexpr, SEGMENT: tl.constexpr,
-              ROWS: tl.constexpr):  # type: ignore[no-untyped-def] # fmt: skip
+              ROWS: tl.constexpr):  # fmt: skip
     row = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
     mask = row < rows
     tau, vth = tl.load(tau_h + row % width), tl.load(vth_h + row % width)
