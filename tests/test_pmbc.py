@@ -75,14 +75,32 @@ def test_ties_at_the_threshold_are_spikes(kind, dtype, seed, tau):
     np.testing.assert_array_equal(spikes, truth)
 
 
-def test_a_tie_is_seen_and_finished_exactly():
+def test_a_tie_is_decided_by_the_bounds():
     x = torch.zeros(1, 2, 64, dtype=torch.float64)
     x[0, 0, 10] = 1.0  # u' = vth exactly
     neuron, _ = neuron_of(np.float64, "soft", True, tau=0.5, vth=1.0)
     report = pmbc.Report()
     spikes = pmbc.run(x, neuron, report=report)
     assert spikes.nonzero().tolist() == [[0, 0, 10]]
-    assert (report.near, report.exact_rows, report.rows) == (1, 1, 2)
+    assert (report.undecided, report.exact_rows, report.rows) == (0, 0, 2)
+
+
+def test_an_overflow_is_refused():
+    neuron, _ = neuron_of(np.float32, "soft", True, tau=1.0, vth=1.0)
+    with pytest.raises(BadInput, match="overflow"):
+        pmbc.run(torch.full((1, 1, 4), 3e38), neuron)
+
+
+def test_what_the_bounds_leave_open_is_said():
+    """Without decay each spike hangs on all before it: the bounds close slowly, and that doesn't pay."""
+    neuron, arrays = neuron_of(np.float64, "soft", True, tau=1.0, vth=1.0)
+    x = np.full((1, 1, 300), 0.6)
+    report = pmbc.Report()
+    spikes = pmbc.run(torch.from_numpy(x), neuron, report=report).numpy()
+    np.testing.assert_array_equal(spikes, loop(x, **arrays))
+    assert report.iterations < 10
+    assert report.exact_rows == 1
+    assert 0 < report.undecided < report.steps
 
 
 @pytest.mark.parametrize("iterations", [1, 2, 3, 5, 8])
