@@ -25,7 +25,7 @@ def total(lanes, own):  # type: ignore[no-untyped-def]
     """The sum of the first ``own`` counts, as an integer."""
     result = 0
     for lane in range(own):
-        result += np.int64(lanes[lane])
+        result += int(lanes[lane])
     return result
 
 
