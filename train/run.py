@@ -44,6 +44,11 @@ def command(
     EXPERIMENT is a TOML file of options (names as below, underscores for dashes); what is given beside it wins.
     Under torchrun, the processes share each batch.
     """
+    from train.threads import patient
+
+    chosen = patient()  # before anything loads torch
+    if chosen is not None:
+        click.echo(chosen, err=True)
     from train import tasks
     from train.devices import check_device
     from train.folder import READ, WRITTEN, RunFolder
