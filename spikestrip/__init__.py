@@ -34,6 +34,7 @@ _LAZY = {
     "simulate": "simulators.run",
     "verify": "deploy.verify",
     "raster": "deploy.reporting.plots",
+    "to_sinabs": "simulators.backends.sinabs",
 }
 
 __all__ = [
@@ -46,7 +47,7 @@ __all__ = [
     "Trace",
     "chain",
     "read",
-    *("load", "save", "from_torch", "simulate", "verify", "raster"),
+    *("load", "save", "from_torch", "simulate", "verify", "raster", "to_sinabs"),
 ]
 
 
