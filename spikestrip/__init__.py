@@ -33,6 +33,7 @@ _LAZY = {
     "from_torch": "convert",
     "simulate": "simulators.run",
     "verify": "deploy.verify",
+    "certify": "deploy.certify",
     "raster": "deploy.reporting.plots",
 }
 
@@ -46,7 +47,7 @@ __all__ = [
     "Trace",
     "chain",
     "read",
-    *("load", "save", "from_torch", "simulate", "verify", "raster"),
+    *("load", "save", "from_torch", "simulate", "verify", "certify", "raster"),
 ]
 
 

@@ -31,6 +31,7 @@ from spikestrip.operations import (
 from spikestrip.program import Program, at_sample
 
 Spikes = Mapping[str, np.ndarray]
+Seen = Callable[[str, int, int, np.ndarray, np.ndarray | None, np.ndarray], object]
 ROWS = 8  # samples stepped together: what a step touches stays in a core's cache
 FADING = 0.95  # a step: what a neuron's arithmetics differed by twenty steps ago counts for a third
 
@@ -91,6 +92,7 @@ def replay(
     asked: Mapping[str, np.ndarray],
     limit: float | None = None,
     arithmetic: Arithmetic | None = None,
+    seen: Seen | None = None,
 ) -> Replay:
     """Replay ``program`` in float64, clamped to ``spikes``, and look at every decision.
 
@@ -98,7 +100,9 @@ def replay(
     precision, to measure what rounding really does: sums of products rounded once, or all of it step by step.
 
     x: (B, T, ...) as a trace holds it; spikes: layer -> (B, T, N); asked: layer -> (B, T, N) booleans, decisions to
-    keep although they may be right; limit: |u'| at which the trace's machine saturates.
+    keep although they may be right; limit: |u'| at which the trace's machine saturates;
+    seen(layer, first sample, step, excess, bound or None, contradicts): called with every decision, (rows, N) each, in
+    the side's own arithmetic.
     """
     batch, steps = x.shape[:2]
     events: ledger.Events = {
@@ -172,6 +176,8 @@ def replay(
                 entered = np.full((size, size_of[name]), np.inf) if entered is None else entered.reshape(size, -1)
                 np.maximum(received[name], entered.max(axis=0), out=received[name])
                 bound = np.zeros((size, size_of[name])) if name not in now else now[name].reshape(size, -1)
+                if seen is not None:
+                    seen(name, start, t, excess, bound if name in now else None, contradicts)
                 apart = np.abs(mined.reshape(size, -1) - potential) if own else 0.0
                 np.maximum(bounds[name], (bound + apart).max(axis=0), out=bounds[name])
                 np.maximum(running[name], bound.max(axis=0), out=running[name])
