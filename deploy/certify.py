@@ -18,13 +18,27 @@ __all__ = ["Certificate", "certify", "command"]
 @click.command("certify")
 @click.argument("model", required=False, type=click.Path(path_type=Path))
 @click.option("--input", "source", type=click.Path(path_type=Path), help="x.npy: (B, T, C), or ids.")
-@click.option("--dtype", "dtypes", multiple=True, type=click.Choice(list(ARITHMETICS)),
-              help=f"An arithmetic to certify for; several times for several (default: {', '.join(DEFAULT)}).")  # fmt: skip
-@click.option("--trace", "traces", multiple=True, type=click.Path(path_type=Path),
-              help="A trace to hold against the certificate, which then names it; several times for several.")  # fmt: skip
+@click.option(
+    "--dtype",
+    "dtypes",
+    multiple=True,
+    type=click.Choice(list(ARITHMETICS)),
+    help=f"An arithmetic to certify for, several times for several (default: {', '.join(DEFAULT)}).",
+)
+@click.option(
+    "--trace",
+    "traces",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    help="A trace to hold against the certificate, which then names it; several times for several.",
+)
 @click.option("-o", "--output", type=click.Path(path_type=Path), default=Path("certificate.json"), show_default=True)
-@click.option("--check", "checked", type=click.Path(path_type=Path),
-              help="Re-verify this certificate from the files that it names, instead of writing one.")  # fmt: skip
+@click.option(
+    "--check",
+    "checked",
+    type=click.Path(path_type=Path),
+    help="Re-verify this certificate from the files that it names, instead of writing one.",
+)
 def command(
     model: Path | None,
     source: Path | None,

@@ -26,8 +26,8 @@ SUMS = {
     "reference": "Higham 2002, sections 3.1 and 4.2",
 }
 RUNNING = {
-    "theorem": "running error analysis: the bound is carried along with the computed values; its unit is doubled, which "
-    "covers the terms of higher order as long as the roundings in a row times the unit stay below 1/2",
+    "theorem": "running error analysis: the bound is carried along with the computed values; its unit is doubled, "
+    "which covers the terms of higher order as long as the roundings in a row times the unit stay below 1/2",
     "reference": "Higham 2002, section 3.3",
 }
 FFT = {
@@ -53,9 +53,9 @@ class Covered:
 
 def _iterative(dtype: str) -> Covered:
     conforming = (
-        f"runs step by step in IEEE {dtype}, rounding to nearest without flush to zero; parameters and input rounded to "
-        f"{dtype}; elementwise operations in the order of the program's equations; sums of products in any order, fused "
-        "or not; exp, square root and quotient within a few units in the last place"
+        f"runs step by step in IEEE {dtype}, rounding to nearest without flush to zero; parameters and input rounded "
+        f"to {dtype}; elementwise operations in the order of the program's equations; sums of products in any order, "
+        "fused or not; exp, square root and quotient within a few units in the last place"
     )
     return Covered(dtype, False, conforming, (IEEE, SUMS, RUNNING))
 

@@ -19,8 +19,8 @@ from spikestrip.trace import Trace, input_sha256
 
 EMPTY = "no conforming run of this program on this input differs from these spikes"
 LISTED = (
-    "in every sample, the first spikes in which a conforming run differs from these are on the list (first: with no other "
-    "difference in their causal past); unconditional decisions, which have nothing listed in their past, can't differ"
+    "in every sample, the first spikes in which a conforming run differs from these are on the list (first: with no "
+    "other difference in their causal past); unconditional decisions, which have nothing listed in their past, can't differ"
 )
 
 
@@ -72,7 +72,7 @@ class Certificate:
                 at = dict(zip(("sample", "step", "neuron"), np.unravel_index(beyond[0], shapes[layer]), strict=True))
                 place = ", ".join(f"{axis} {int(index)}" for axis, index in at.items())
                 sentences.append(
-                    f"{where}, layer {layer}: {beyond.size} first differences in {name} are not on the list; one at {place}"
+                    f"{where}, layer {layer}: {beyond.size} first differences aren't on the list of {name}: {place}"
                 )
         return sentences
 

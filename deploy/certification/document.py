@@ -23,6 +23,7 @@ from spikestrip.files import atomic, existing
 
 FORMAT, VERSION = "spikestrip-certificate", 1
 LIBRARIES = ("numpy", "h5py", "nir", "onnx", "onnxruntime", "torch", "sinabs", "lava-nc", "numba", "scipy")
+AXES = ("sample", "step", "neuron")
 FILES = ("model", "input", "traces", "list")
 
 
@@ -100,11 +101,11 @@ def contradicted(path: Path, value: Mapping[str, Any], anew: Certificate) -> lis
             missing = int(np.count_nonzero(~np.isin(one.keys, keys)))
             if missing:
                 sentences.append(
-                    f"{path}: {name}, layer {layer}: {missing} decisions are within their bound and not listed"
+                    f"{path}: {name}, layer {layer}: {missing} decisions within their bound are not listed"
                 )
             if said.get("layers", {}).get(layer, {}).get("listed") != keys.size:
                 sentences.append(
-                    f"{path}: {name}, layer {layer}: the list holds {keys.size} decisions, not as many as it says"
+                    f"{path}: {name}, layer {layer}: {keys.size} decisions are listed, not as many as it says"
                 )
     return sentences
 
@@ -159,9 +160,7 @@ def _write_list(path: Path, certificate: Certificate) -> None:
         for name, layers in certificate.found.items():
             for layer, one in layers.items():
                 places = np.unravel_index(one.keys, one.shape)
-                columns = dict(
-                    zip(("sample", "step", "neuron"), (place.astype(np.uint32) for place in places), strict=True)
-                )
+                columns = {axis: place.astype(np.uint32) for axis, place in zip(AXES, places, strict=True)}
                 columns |= {"excess": one.excess, "bound": one.bounds}
                 for column, values in columns.items():
                     compressed = {"compression": "gzip", "shuffle": True, "fletcher32": True} if values.size else {}
@@ -175,8 +174,8 @@ def _read_list(path: Path, certificate: Certificate) -> dict[tuple[str, str], np
         for name, layers in certificate.found.items():
             for layer, one in layers.items():
                 try:
-                    places = tuple(file[f"{name}/{layer}/{axis}"][()] for axis in ("sample", "step", "neuron"))
-                    stated[name, layer] = np.sort(np.ravel_multi_index(places, one.shape))  # type: ignore[arg-type]
+                    places = tuple(file[f"{name}/{layer}/{axis}"][()] for axis in AXES)
+                    stated[name, layer] = np.sort(np.ravel_multi_index(places, one.shape))
                 except (KeyError, ValueError, OSError) as error:
                     raise BadInput(path, f"lacks the decisions of {name}, layer {layer}, or they don't fit") from error
     return stated

@@ -80,7 +80,7 @@ class _Layer:
 
 
 def margins(program: Program, x: np.ndarray, spikes: Spikes, name: str) -> dict[str, Margins]:
-    """Spiking layer -> margins of the run of ``program`` on ``x`` that fired ``spikes``, in an arithmetic of ARITHMETICS.
+    """Spiking layer -> margins of the run of ``program`` on ``x`` that fired ``spikes``, in an arithmetic.
 
     x: (B, T, ...) as a trace holds it; spikes: layer -> (B, T, N) uint8. Raises Refused naming a layer that no bound is
     known for, and BadInput for a run that is too long for the theorems.
@@ -88,7 +88,7 @@ def margins(program: Program, x: np.ndarray, spikes: Spikes, name: str) -> dict[
     check_depth(program, x.shape[1], name)
     covered = ARITHMETICS[name]
     floor = UNDERFLOW[covered.dtype]
-    layers = {layer: _Layer(train.shape, floor) for layer, train in spikes.items()}  # type: ignore[arg-type]
+    layers = {layer: _Layer(train.shape, floor) for layer, train in spikes.items()}
 
     def seen(
         layer: str, start: int, t: int, excess: np.ndarray, bound: np.ndarray | None, contradicts: np.ndarray
