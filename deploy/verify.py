@@ -36,6 +36,11 @@ __all__ = ["Verdict", "command", "verify"]
     type=click.Path(path_type=Path),
     help="Write the verdict here too, and NAME.differences.h5 beside it.",
 )
+@click.option(
+    "--shrink",
+    type=click.Path(path_type=Path),
+    help="Where it fails: cut the failure down, and write it as a folder (needs --program).",
+)
 def command(
     reference: Path,
     trace: Path,
@@ -45,6 +50,7 @@ def command(
     checkpoint: Path | None,
     sdn: Path | None,
     report: Path | None,
+    shrink: Path | None,
 ) -> int:
     """Compare TRACE with REFERENCE spike for spike, and name the cause of every difference.
 
@@ -59,9 +65,11 @@ def command(
         for target in (report, beside(report)):
             writable(target, (reference, trace, checkpoint, sdn, *models))
     program, reference_program, trace_program = (None if path is None else load(path) for path in models)
+    if shrink is not None and (program is None or reference_model or trace_model or checkpoint):
+        raise BadInput("--shrink", "needs --program, and can't yet judge a side that has a program of its own")
+    sides = read(reference), read(trace)
     verdict = verify(
-        read(reference),
-        read(trace),
+        *sides,
         program,
         reference_program=reference_program,
         trace_program=trace_program,
@@ -70,6 +78,11 @@ def command(
     table.show(verdict, Console())
     if report is not None:
         verdict.write(report)
+    if shrink is not None and program is not None and not verdict.passed:
+        from deploy.shrinking.making import by_trace
+
+        made = by_trace(program, *sides, verdict, shrink)
+        click.echo(f"{shrink}: {made.size}" if made else "not shrunk: the spikes alone don't fail in this way")
     return 0 if verdict.passed else 1
 
 

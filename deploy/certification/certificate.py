@@ -20,7 +20,7 @@ from spikestrip.trace import Trace, input_sha256
 EMPTY = "no conforming run of this program on this input differs from these spikes"
 LISTED = (
     "in every sample, the first spikes in which a conforming run differs from these are on the list (first: with no "
-    "other difference in their causal past); unconditional decisions, which have nothing listed in their past, can't differ"
+    "other difference in their causal past); unconditional decisions, with nothing listed in their past, can't differ"
 )
 
 
