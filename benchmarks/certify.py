@@ -1,6 +1,7 @@
 """Does any backend differ where a certificate says that none can? And how much of a real network is certified?
 
     python benchmarks/certify.py --networks 500 --json runs/certify.json
+    python benchmarks/certify.py --networks 100 --near
     python benchmarks/certify.py --networks 0 --checkpoint zoo/smnist.safetensors --samples 64
 
 Each random network is certified and run on every backend in float64 and float32: *differ* counts runs with any other
@@ -11,6 +12,7 @@ spike, *broken* runs one of whose first differences (those with none in their ca
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import time
 from collections import defaultdict
@@ -26,6 +28,7 @@ from deploy.certification.past import dependent_from, independent
 from simulators.conformance import networks
 from simulators.run import simulate
 from spikestrip.errors import Refused
+from spikestrip.execution import Stepper
 from spikestrip.program import Program
 from spikestrip.trace import Trace
 
@@ -54,6 +57,40 @@ def random_program(rng: np.random.Generator, number: int) -> tuple[Program, np.n
     return program, networks.gaussian(rng, program, int(rng.integers(1, 5)), steps)
 
 
+def nearly_tied(rng: np.random.Generator, program: Program, x: np.ndarray) -> Program:
+    """The same with each threshold at a potential that its neuron reaches, but for a few units of float32.
+
+    Layer by layer: without spikes of its own a neuron's potentials in the first sample don't depend on its threshold;
+    one that is larger than all before it becomes the threshold, so that the first spike there hangs on rounding.
+    """
+    for name in program.neurons:
+        silent = _with_threshold(program, name, np.full(program.shapes[name], 1e30))
+        stepper, reached = Stepper(silent, 1), []
+        for t in range(x.shape[1]):
+            stepper.step(x[:1, t].astype(np.float64))
+            reached.append(stepper.state[name]["u"][0])
+        potentials = np.stack(reached)
+        records = (potentials == np.maximum.accumulate(potentials, axis=0)) & (potentials > 0.1)
+        threshold = program.neurons[name].threshold.copy()  # type: ignore[attr-defined]
+        for neuron in range(threshold.size):
+            steps = np.flatnonzero(records[:, neuron])
+            if steps.size:
+                at = potentials[rng.choice(steps), neuron]
+                threshold[neuron] = np.float32(at) * (1 + 2.0**-23 * rng.integers(-2, 3))
+        program = _with_threshold(program, name, threshold)
+    return program
+
+
+def _with_threshold(program: Program, name: str, threshold: np.ndarray) -> Program:
+    layers = (
+        dataclasses.replace(layer, operation=dataclasses.replace(layer.operation, threshold=threshold))  # type: ignore[type-var,call-arg]
+        if layer.name == name
+        else layer
+        for layer in program.layers
+    )
+    return dataclasses.replace(program, layers=tuple(layers))
+
+
 def unconditional_differ(certificate: Certificate, trace: Trace) -> int:
     """Decisions with nothing listed in their past, nor listed themselves, that ``trace`` makes otherwise."""
     margins = certificate.found[str(trace.attrs["dtype"])]
@@ -67,11 +104,13 @@ def unconditional_differ(certificate: Certificate, trace: Trace) -> int:
     return wrong
 
 
-def random_networks(count: int, seed: int, lava_every: int) -> list[dict[str, object]]:
+def random_networks(count: int, seed: int, lava_every: int, near: bool) -> list[dict[str, object]]:
     rows: dict[tuple[str, str], dict[str, int]] = defaultdict(lambda: defaultdict(int))
     for number in tqdm(range(count)):
         rng = np.random.default_rng([seed, number])
         program, x = random_program(rng, number)
+        if near:
+            program = nearly_tied(rng, program, x)
         certificate = certify(program, x, DTYPES)
         for backend in (*BACKENDS, *(("lava",) if lava_every and number % lava_every == 0 else ())):
             for dtype in DTYPES:
@@ -112,12 +151,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--networks", type=int, default=500)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--near", action="store_true", help="Thresholds within a few float32 units of a potential.")
     parser.add_argument("--lava-every", type=int, default=0, help="Run every so-manieth network on Lava too.")
     parser.add_argument("--checkpoint", type=Path)
     parser.add_argument("--samples", type=int, default=64)
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
-    rows = random_networks(options.networks, options.seed, options.lava_every)
+    rows = random_networks(options.networks, options.seed, options.lava_every, options.near)
     real = real_network(options.checkpoint, options.samples) if options.checkpoint else []
     console = Console(width=160)
     for part in (rows, real):

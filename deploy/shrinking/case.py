@@ -49,7 +49,7 @@ class Case:
         """In words."""
         batch, steps = self.x.shape[:2]
         widest = max(int(np.prod(self.program.shapes[layer.name])) for layer in self.program.layers)
-        return f"{batch} samples, {steps} steps, {len(self.program.layers)} layers, at most {widest} neurons in one"
+        return f"samples: {batch}, steps: {steps}, layers: {len(self.program.layers)}, neurons in the widest: {widest}"
 
     def of_samples(self, kept: np.ndarray) -> Case:
         rows = None if self.rows is None else tuple(self.rows[row] for row in kept)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import platform
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-
-import numpy as np
 
 from convert.load import load, save
 from deploy.shrinking.case import Case
@@ -15,10 +14,11 @@ from spikestrip.files import atomic, save_array
 from spikestrip.trace import Trace
 
 LIBRARIES = ("numpy", "nir", "onnx", "onnxruntime", "torch", "sinabs", "lava-nc", "nirtorch", "snntorch")
+MANY = 64  # numbers of output that the README writes out
 SHOWN = 8  # neurons and samples whose spikes the README writes out
 SCRIPT = '''"""Run this in its folder: prints what is right and what {who} gives, and ends in 1 while they differ."""
 
-import sys
+{imports}import sys
 
 import numpy as np
 
@@ -35,14 +35,14 @@ sys.exit(not ss.verify(right, seen, program).passed)"""
 RECORDED = """verdict = ss.verify(ss.read("reference.h5"), ss.read("trace.h5"), program)
 print(right.output, verdict, sep="\\n")
 sys.exit(not verdict.passed)"""
-COMMANDED = """import shlex, subprocess
-print(right.output)
-sys.exit(subprocess.run(shlex.split({command!r})).returncode)"""
+COMMANDED = """print(right.output, flush=True)
+command = {command}
+sys.exit(subprocess.run(shlex.split(command), check=False).returncode)"""
 
 
 def right_values(program_trace: Trace) -> str:
     """The output and the spikes that the oracle gives, as the README has them."""
-    output = np.array2string(program_trace.output, separator=", ", threshold=64, floatmode="unique")
+    output = json.dumps(program_trace.output.tolist()) if program_trace.output.size <= MANY else "in reference.h5"
     lines = ["output", "", "```", output, "```"]
     for name, train in program_trace.spikes.items():
         lines += ["", f"spikes of `{name}`, a line for each neuron, a character for each step", "", "```"]
@@ -55,7 +55,7 @@ def right_values(program_trace: Trace) -> str:
 def write(
     out: Path, case: Case, reference: Trace, trace: Trace | None, said: str, script: dict[str, str], again: str
 ) -> None:
-    """Write the folder ``out``. said: what fails; script: ``who`` and ``other`` of SCRIPT; again: the command."""
+    """Write the folder ``out``. said: what fails; script: fields of SCRIPT; again: the command."""
     save(case.program, out / "model.nir")
     if load(out / "model.nir").sha256 != case.program.sha256:
         said += "\n\nThe file holds the program in another form: its hash is another, its spikes are the same."
@@ -65,7 +65,7 @@ def write(
     reference.save(out / "reference.h5")
     if trace is not None:
         trace.save(out / "trace.h5")
-    _text(out / "reproduce.py", SCRIPT.format(**script))
+    _text(out / "reproduce.py", SCRIPT.format(**{"imports": ""} | script))
     _text(out / "README.md", _readme(case, reference, said, again))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 from tqdm import tqdm
@@ -28,7 +29,11 @@ def by_command(case: Case, judge: CommandJudge, out: Path) -> Case | None:
     said = f"`{call}` ends in another code than 0" + (f" and prints `{judge.regex}`." if judge.regex else ".")
     again = f"spikestrip shrink MODEL --input X --check {judge.command!r}"
     again += f" --fail-regex {judge.regex!r}" if judge.regex else ""
-    script = {"who": "the command", "other": folder.COMMANDED.format(command=call)}
+    script = {
+        "who": "the command",
+        "imports": "import shlex\nimport subprocess\n",
+        "other": folder.COMMANDED.format(command=json.dumps(call)),
+    }
     folder.write(out, small, simulate(small.program, small.x), None, said, script, again)
     return small
 

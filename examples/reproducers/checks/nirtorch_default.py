@@ -5,6 +5,7 @@
 Ends in 1 where it doesn't.
 """
 
+import itertools
 import sys
 
 import nir
@@ -19,13 +20,14 @@ torch.manual_seed(0)
 x = np.load(sys.argv[2]).astype(np.float32)
 program = ss.load(sys.argv[1])
 right = ss.simulate(program, x).output
-nodes = {"input": nir.Input(np.array(program.input_shape)), "output": nir.Output(np.array(program.shapes[program.output]))}
+ends = np.array(program.input_shape), np.array(program.shapes[program.output])
+nodes = {"input": nir.Input(ends[0]), "output": nir.Output(ends[1])}
 for layer in program.layers:
-    if not isinstance(layer.operation, Affine) or layer.operation.bias is None:
+    if not isinstance(layer.operation, Affine) or layer.operation.bias is None or not layer.operation.bias.all():
         sys.exit(0)
     nodes[layer.name] = nir.Affine(layer.operation.weight, layer.operation.bias)
 names = ["input", *(layer.name for layer in program.layers), "output"]
-graph = nir.NIRGraph(nodes, list(zip(names, names[1:], strict=False)))
+graph = nir.NIRGraph(nodes, list(itertools.pairwise(names)))
 try:
     module = nirtorch.nir_to_torch(graph, {})
     seen = np.stack([module(torch.from_numpy(x[:, t]))[0].detach().numpy() for t in range(x.shape[1])], axis=1)
