@@ -1,4 +1,4 @@
-"""Which edges of a cyclic graph carry the previous step's value (contract of the NIR files)."""
+"""Which edges of a cyclic graph carry the previous step's value (docs/nir-operations.md, section 1)."""
 
 from __future__ import annotations
 

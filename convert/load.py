@@ -16,31 +16,45 @@ CHECKPOINTS = (".pt", ".safetensors")
 
 
 def reading(path: str | os.PathLike[str], rules: Rules | None = None) -> Reading:
-    """The program in a NIR file (.nir), read by ``rules``, or in a checkpoint (.pt, .safetensors), stripped.
+    """The program in a NIR file (.nir), read by ``rules``, in an ONNX file of ours, or in a checkpoint, stripped.
 
     The remarks of the result say what a careful reader should know. Raises BadInput for any other file, and for rules
-    that are given for a checkpoint.
+    that are given for what is no NIR file.
     """
     source = existing(path)
     if source.suffix == ".nir":
         from convert.formats.nir.reading import reading as read_nir
 
         return read_nir(source, rules)
-    if source.suffix not in CHECKPOINTS:
-        raise BadInput(source, f"is no file that holds a program: .nir, {', '.join(CHECKPOINTS)}")
+    if source.suffix not in (".onnx", *CHECKPOINTS):
+        raise BadInput(source, f"is no file that holds a program: .nir, .onnx, {', '.join(CHECKPOINTS)}")
     if rules is not None:
         raise BadInput(source, "is no NIR file: rules of integration don't apply to it")
+    if source.suffix == ".onnx":
+        from convert.formats.onnx import recover
+
+        return Reading(recover(source))
     from convert.strip import strip
     from train.checkpoint import load as load_checkpoint
 
     return Reading(strip(load_checkpoint(source).network, share=True))
 
 
+def files(path: Path) -> tuple[Path, ...]:
+    """All that ``reading(path)`` reads: a checkpoint may have its sidecar."""
+    if path.suffix not in CHECKPOINTS:
+        return (path,)
+    from train import checkpoint
+
+    return checkpoint.files(path)
+
+
 def load(path: str | os.PathLike[str], **rules: Any) -> Program:
     """The program in a file; each remark on the reading is given as a Python warning.
 
-    path: a NIR file, or a checkpoint (which takes torch). rules: ``dt`` (seconds), ``integrate``, ``compare`` and
-    ``reset``, for graphs that Spikestrip did not write (docs/nir-operations.md). Raises BadInput.
+    path: a NIR file, an ONNX file that Spikestrip wrote, or a checkpoint (which takes torch). rules: ``dt`` (seconds),
+    ``integrate``, ``compare`` and ``reset``, for graphs that Spikestrip did not write (docs/nir-operations.md).
+    Raises BadInput.
     """
     import warnings
 

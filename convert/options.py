@@ -1,13 +1,17 @@
-"""The options that say how a graph of others is to be run; the same in every command that reads one."""
+"""How a command reads a program, with the options that say how a graph of others is to be run; the same in each."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from convert.formats.nir.reading.rules import IMPORTER, METHODS, Rules
+
+if TYPE_CHECKING:
+    from convert.formats.nir.reading import Reading
 
 OPTIONS = (
     click.option(
@@ -32,3 +36,13 @@ def stated(options: dict[str, Any]) -> Rules | None:
     """The rules that were asked for, or None where none was. Raises BadInput for a value that is none."""
     given = {name: value for name, value in options.items() if value is not None}
     return Rules(**given) if given else None
+
+
+def announced(source: Path, rules: Rules | None = None) -> Reading:
+    """What ``convert.load.reading`` makes of a file, its remarks shown on stderr. Raises BadInput."""
+    from convert.load import reading
+
+    result = reading(source, rules)
+    for remark in result.remarks:
+        click.echo(f"{source}: {remark}", err=True)
+    return result

@@ -6,11 +6,10 @@ from pathlib import Path
 
 import click
 
-from convert.formats.nir.reading.rules import Rules
-from convert.options import rules_options, stated
+from convert.load import files
+from convert.options import announced, rules_options, stated
 from spikestrip.command import main
 from spikestrip.files import existing, writable
-from spikestrip.program import Program
 
 
 @click.command("to-nir")
@@ -25,7 +24,7 @@ from spikestrip.program import Program
 )
 @rules_options
 def command(source: Path, out: Path | None, dialect: str, **rules: str | float | None) -> None:
-    """Write SOURCE, a checkpoint (.pt, .safetensors) or a NIR file (.nir), as a NIR file."""
+    """Write SOURCE, a checkpoint (.pt, .safetensors), a NIR file (.nir) or an ONNX file of ours, as a NIR file."""
     from convert.formats.nir.writing import write
 
     existing(source)
@@ -33,7 +32,7 @@ def command(source: Path, out: Path | None, dialect: str, **rules: str | float |
         plain = dialect == "canonical" and source.suffix != ".nir"
         out = source.with_suffix(".nir" if plain else f".{dialect}.nir")
     writable(out, files(source))
-    program = load_program(source, stated(rules))
+    program = announced(source, stated(rules)).program
     names = write(program, out, dialect)
     click.echo(f"{out}")
     for old, new in names.items():
@@ -42,25 +41,6 @@ def command(source: Path, out: Path | None, dialect: str, **rules: str | float |
         from convert.formats.nir.platforms.bounds import spikes_once
 
         click.echo(f"the same spikes in Sinabs while no input exceeds +-{spikes_once(program):.6g}")
-
-
-def files(source: Path) -> tuple[Path, ...]:
-    """All that ``load_program(source)`` reads."""
-    if source.suffix == ".nir":
-        return (source,)
-    from train import checkpoint
-
-    return checkpoint.files(source)
-
-
-def load_program(source: Path, rules: Rules | None = None) -> Program:
-    """The program in a checkpoint, or in a NIR file read by ``rules``; remarks on the reading go to stderr."""
-    from convert.load import reading
-
-    result = reading(source, rules)
-    for remark in result.remarks:
-        click.echo(f"{source}: {remark}", err=True)
-    return result.program
 
 
 if __name__ == "__main__":

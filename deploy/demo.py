@@ -1,4 +1,4 @@
-"""The whole road on real digits: train in parallel, score, then every station after training (deploy.stations)."""
+"""The whole road on real digits: train in parallel, score, then every station after training (deploy.road)."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 from rich.console import Console
 
+from deploy import run_folder
 from spikestrip.command import main
 from spikestrip.files import write_json
 
@@ -29,10 +30,10 @@ console = Console(highlight=False)
 @click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True)
 def command(out: Path, seed: int) -> None:
     """The whole road on 5,000 real MNIST digits, 784 steps each, ending in report.html."""
-    from deploy.stations import prepare, road
+    from deploy.road import road
     from train.held_out import held_out
 
-    prepare(out)
+    run_folder.prepare(out)
     checkpoint = _train(out, seed)
     _score_stripped(checkpoint, out)
     chosen = held_out(checkpoint, out, SAMPLES)
@@ -49,8 +50,8 @@ def _train(out: Path, seed: int) -> Checkpoint:
     console.rule("train in parallel over time")
     data = tasks.load("mnist5k")
     config = Config(data.channels, data.classes, d_model=WIDTH, d_state=MODES, layers=LAYERS, parallel=SCHEDULE[-1][0])
-    fit(config, data, Recipe(SCHEDULE, target_rate=TARGET_RATE, seed=seed), "cpu", out / "ckpt.pt")
-    return load(out / "ckpt.pt")
+    fit(config, data, Recipe(SCHEDULE, target_rate=TARGET_RATE, seed=seed), "cpu", out / run_folder.CHECKPOINT)
+    return load(out / run_folder.CHECKPOINT)
 
 
 def _score_stripped(checkpoint: Checkpoint, out: Path) -> None:
@@ -64,7 +65,7 @@ def _score_stripped(checkpoint: Checkpoint, out: Path) -> None:
     metrics = as_trained(checkpoint) | {
         "held_out": len(test.labels), "accuracy": stripped.accuracy, "spiking_rate": stripped.spiking_rate,
     }  # fmt: skip
-    write_json(out / "metrics.json", metrics)
+    write_json(out / run_folder.METRICS, metrics)
     console.print(
         f"accuracy on {metrics['held_out']} held-out digits: {metrics['parallel_accuracy']:.1%} in parallel "
         f"({metrics['parallel']}), {metrics['accuracy']:.1%} stripped; spiking rate {metrics['spiking_rate']:.1%}"

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from convert.load import files
+from convert.options import announced, rules_options, stated
 from spikestrip.command import main
 from spikestrip.errors import BadInput
 
@@ -31,16 +33,17 @@ def fit(program: Program, chip: Chip, measured: Measured | None = None) -> Answe
 @click.option("--trace", type=click.Path(path_type=Path), help="t.h5: a run of MODEL, to take its rates.")
 @click.option("--json", "report", type=click.Path(path_type=Path), help="Write the answer here too.")
 @click.option("--plot", type=click.Path(path_type=Path), help="Draw the cores as a PNG here.")
+@rules_options
 def command(
-    model: Path, name: str, source: Path | None, trace: Path | None, report: Path | None, plot: Path | None
-) -> int:
-    """Say whether the network in MODEL (.nir, .pt, .safetensors) fits on a chip, on which cores, or why not.
+    model: Path, name: str, source: Path | None, trace: Path | None, report: Path | None, plot: Path | None,
+    **rules: str | float | None,
+) -> int:  # fmt: skip
+    """Say whether the network in MODEL (.nir, .onnx, .pt, .safetensors) fits on a chip, on which cores, or why not.
 
     Exit code 0: it fits; 1: it does not; 2: it can't be judged.
     """
     from rich.console import Console
 
-    from convert.load import load
     from deploy.fitting import chip, measured, table
     from spikestrip.files import atomic, writable, write_json
 
@@ -48,9 +51,9 @@ def command(
         raise BadInput("--trace", "is not given together with --input: rates come from one run")
     for target in (report, plot):
         if target is not None:
-            writable(target, (model, source, trace, name))
+            writable(target, (*files(model), source, trace, name))
     known = chip.read(name)
-    program = load(model)
+    program = announced(model, stated(rules)).program
     run = None
     if source is not None:
         run = measured.simulated(program, source)

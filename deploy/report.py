@@ -6,7 +6,8 @@ from pathlib import Path
 
 import click
 
-from deploy.reporting import files, render, summary_table
+from deploy.reporting import render, summary_table
+from deploy.run_folder import READ, REPORT, found
 from spikestrip.command import main
 from spikestrip.files import writable
 
@@ -20,9 +21,10 @@ def command(run_dir: Path, output: Path | None) -> None:
     """Write the report of RUN_DIR, a folder as the demo leaves it, as one self-contained HTML page."""
     from rich.console import Console
 
-    render(run_dir, writable(output or run_dir / "report.html", files(run_dir)))
+    page = writable(output or run_dir / REPORT, found(run_dir, READ))
+    render(run_dir, page)
     Console().print(summary_table(run_dir))
-    click.echo(f"{output or run_dir / 'report.html'}")
+    click.echo(f"{page}")
 
 
 if __name__ == "__main__":

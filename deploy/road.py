@@ -2,19 +2,37 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
+import math
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 import numpy as np
+from rich.console import Console
+from tqdm import tqdm
 
+from deploy import run_folder
+from deploy.run_folder import ITERATIVE, PARALLEL
+from deploy.verify import Verdict, verify
+from simulators import backends
+from simulators.run import simulate_parts
+from spikestrip import inputs, trace
 from spikestrip.command import main
-from spikestrip.errors import BadInput
-from spikestrip.files import read_array, write_json
+from spikestrip.errors import BadInput, SpikestripError
+from spikestrip.files import atomic, read_array, save_array, write_json
+from spikestrip.operations import COUNTERS
+from spikestrip.trace import Trace
 
 if TYPE_CHECKING:
+    from spikestrip.program import Program
     from train.checkpoint import Checkpoint
     from train.config import Config
+    from train.networks import Network
+
+console = Console(highlight=False)
 
 
 @click.command("road")
@@ -24,7 +42,9 @@ if TYPE_CHECKING:
 @click.option("--samples", type=click.IntRange(1), help="Instead: so many held-out sequences of the network's task.")
 @click.option("--data-dir", type=click.Path(path_type=Path), help="Where data sets lie or are cached.")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Run folder; a former run's is replaced.")
-@click.option("--backends", "wanted", help="Simulators by name, with commas; default: all five.")
+@click.option(
+    "--backends", "wanted", help="Simulators by name, with commas. Default: numpy, torch, onnxruntime, lava, sinabs."
+)
 def command(
     checkpoint: Path, source: Path | None, answers: Path | None, samples: int | None, data_dir: Path | None,
     out: Path, wanted: str | None,
@@ -33,9 +53,6 @@ def command(
 
     A backend that can't hold the network is refused by name, and no failure. Exit code 1: a verdict is fail.
     """
-    from deploy.stations import prepare, road
-    from simulators import backends
-    from spikestrip import inputs
     from train.checkpoint import files, load, save
     from train.held_out import held_out
 
@@ -54,10 +71,138 @@ def command(
     else:
         test = held_out(loaded, checkpoint, samples, data_dir)
         x, labels = np.ascontiguousarray(test.inputs), test.labels
-    prepare(out, (*files(checkpoint), source, answers))
-    save(out / "ckpt.pt", loaded)
-    write_json(out / "metrics.json", as_trained(loaded))
+    run_folder.prepare(out, (*files(checkpoint), source, answers))
+    save(out / run_folder.CHECKPOINT, loaded)
+    write_json(out / run_folder.METRICS, as_trained(loaded))
     road(loaded, x, labels, out, names)
+
+
+def road(
+    checkpoint: Checkpoint, x: np.ndarray, labels: np.ndarray | None, out: Path, names: tuple[str, ...] | None = None
+) -> None:
+    """Leave in the folder ``out`` the files, traces, verdicts, road.json and report of ``checkpoint``.
+
+    x: (B, T, C), or token ids (B, T, 1); labels: (B,), or (B, T) for a network that answers every step.
+    names: the backends; None takes run_folder.BACKENDS.
+    The network as trained runs in float32, its stripped program in float64, and so do the backends, from the NIR file.
+    Raises SpikestripError, when all is written, if a verdict is fail.
+    """
+    from deploy.report import render, summary_table
+
+    run_folder.clear(out)
+    save_array(out / run_folder.INPUT, x)
+    if labels is not None:
+        save_array(out / run_folder.LABELS, labels)
+    program = _strip(checkpoint.network, out)
+    runs = _run_and_verify(checkpoint.network, program, x, labels, out, names or run_folder.BACKENDS)
+    summary = {
+        "task": checkpoint.task,
+        "config": dataclasses.asdict(checkpoint.network.config),
+        "trained": {name: checkpoint.metrics.get(name) for name in ("accuracy", "spiking_rate")},
+        "program_sha256": program.sha256,
+        "input_sha256": trace.input_sha256(x),
+        "samples": x.shape[0],
+        "steps": x.shape[1],
+        "bytes": {name: (out / name).stat().st_size for name in (run_folder.NIR, run_folder.ONNX)},
+        "runs": runs,
+    }
+    with atomic(out / run_folder.ROAD) as temporary:
+        temporary.write_text(json.dumps(summary, indent=1, allow_nan=False) + "\n")
+    render(out, out / run_folder.REPORT)
+    console.print(summary_table(out))
+    for name, row in runs.items():
+        if "refused" in row:
+            console.print(f"{name}: refused: {row['by']}: {row['refused']}")
+    console.print(f"report: {out / run_folder.REPORT}")
+    failed = [name for name, row in runs.items() if row.get("verdict") == "fail"]
+    if failed:
+        raise SpikestripError(f"verification failed: {', '.join(failed)}")
+
+
+def _strip(network: Network, out: Path) -> Program:
+    from convert.formats import onnx as onnx_writer
+    from convert.formats.nir import reading as nir_reader
+    from convert.formats.nir import writing as nir_writer
+    from convert.strip import strip
+
+    console.rule("strip to iterative neurons")
+    program = strip(network)
+    nir_file, onnx_file = out / run_folder.NIR, out / run_folder.ONNX
+    nir_writer.write(program, nir_file)
+    onnx_writer.write(onnx_writer.export(program), onnx_file)
+    console.print(f"{len(program.layers)} layers -> {nir_file}, {onnx_file}")
+    return nir_reader.read(nir_file)
+
+
+def _run_and_verify(
+    network: Network, program: Program, x: np.ndarray, labels: np.ndarray | None, out: Path, names: tuple[str, ...]
+) -> dict[str, dict[str, Any]]:
+    """A row for each run, by name; no more than one trace is held beside the reference."""
+    import torch
+
+    from simulators.reference import reference_parts
+
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    console.rule(f"reference ({device.upper()}), and every backend, verified")
+    ran = reference_parts(network, x, "iterative", "float64", device)
+    iterative = _kept(out / run_folder.trace_file(ITERATIVE), ran, x)
+
+    def judge(name: str, ran: Iterable[Trace]) -> dict[str, Any]:
+        recorded = _kept(out / run_folder.trace_file(name), ran, x)
+        verdict = verify(
+            *((recorded, iterative) if name == PARALLEL else (iterative, recorded)), program, network=network
+        )
+        verdict.write(out / run_folder.verdict_file(name))
+        row = _row(recorded, labels, verdict)
+        console.print(f"{name}: {_sentence(row)}")
+        return row
+
+    runs = {ITERATIVE: _row(iterative, labels)}
+    runs[PARALLEL] = judge(PARALLEL, reference_parts(network, x, "parallel", "float32", device))
+    for name in names:
+        try:
+            backend = backends.load(name)
+            backends.check(backend, program, "float64", "cpu")
+        except BadInput as refusal:  # it can't hold a layer, or what it needs isn't installed
+            runs[name] = {"refused": refusal.reason, "by": refusal.where}
+            console.print(f"{name}: refused")
+            continue
+        with tqdm(total=x.shape[0] * x.shape[1], desc=name, unit="step", unit_scale=True, disable=None) as bar:
+            runs[name] = judge(name, simulate_parts(program, x, backend, "float64", "cpu", bar.update))
+    return runs
+
+
+def _kept(path: Path, parts: Iterable[Trace], x: np.ndarray) -> Trace:
+    """A run, written part by part, and read from its file."""
+    trace.write_parts(path, parts, len(x))
+    return trace.read(path)
+
+
+def _row(recorded: Trace, labels: np.ndarray | None, verdict: Verdict | None = None) -> dict[str, Any]:
+    """What road.json says of a run; ``events`` are sums over layers, samples and steps."""
+    counted = recorded.counted()
+    row: dict[str, Any] = {
+        "verdict": "reference" if verdict is None else "pass" if verdict.passed else "fail",
+        "differ": 0 if verdict is None else verdict.differ,
+        "causes": {} if verdict is None else verdict.causes,
+        "neuron_steps": sum(math.prod(train.shape) for train in recorded.spikes.values()),
+        "events": {counter: sum(table[counter] for table in counted.values()) for counter in COUNTERS},
+        "seconds": float(recorded.attrs["seconds"]),
+        **{name: recorded.attrs[name] for name in ("device", "dtype", "parallel") if name in recorded.attrs},
+    }
+    if labels is not None:
+        right = sum(
+            int(np.count_nonzero(recorded.output[samples].argmax(axis=-1) == labels[samples]))
+            for samples in recorded.parts()
+        )
+        row["accuracy"] = right / labels.size
+    return row
+
+
+def _sentence(row: dict[str, Any]) -> str:
+    steps = row["neuron_steps"]
+    causes = "".join(f", {cause} {spikes:,} ({spikes / steps:.2%})" for cause, spikes in row["causes"].items())
+    return f"{row['differ']:,} of {steps:,} neuron-steps differ{causes}; {row['verdict']}, ran {row['seconds']:.1f} s"
 
 
 def as_trained(checkpoint: Checkpoint) -> dict[str, Any]:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from convert.load import files
+from convert.options import announced, rules_options, stated
 from deploy.verification import Verdict, table, verify
 from deploy.verification.differences import beside
 from spikestrip.command import main
@@ -15,6 +18,8 @@ from spikestrip.files import writable
 from spikestrip.trace import read
 
 if TYPE_CHECKING:
+    from convert.formats.nir.reading.rules import Rules
+    from spikestrip.program import Program
     from train.networks import Network
 
 __all__ = ["Verdict", "command", "verify"]
@@ -23,7 +28,12 @@ __all__ = ["Verdict", "command", "verify"]
 @click.command("verify")
 @click.argument("reference", type=click.Path(path_type=Path))
 @click.argument("trace", type=click.Path(path_type=Path))
-@click.option("--program", "model", type=click.Path(path_type=Path), help="model.nir: needed to name causes.")
+@click.option(
+    "--program",
+    "model",
+    type=click.Path(path_type=Path),
+    help="model.nir: needed to name causes.",
+)
 @click.option("--reference-program", "reference_model", type=click.Path(path_type=Path),
               help="What REFERENCE really computed, where that is another program (a quantised one).")  # fmt: skip
 @click.option("--trace-program", "trace_model", type=click.Path(path_type=Path), help="The same of TRACE.")
@@ -41,6 +51,7 @@ __all__ = ["Verdict", "command", "verify"]
     type=click.Path(path_type=Path),
     help="Where it fails: cut the failure down, and write it as a folder (needs --program).",
 )
+@rules_options
 def command(
     reference: Path,
     trace: Path,
@@ -51,20 +62,22 @@ def command(
     sdn: Path | None,
     report: Path | None,
     shrink: Path | None,
+    **rules: str | float | None,
 ) -> int:
     """Compare TRACE with REFERENCE spike for spike, and name the cause of every difference.
+
+    A program is a NIR file or a checkpoint; a graph that we did not write is read by the rules that its trace ran by.
 
     Exit code 0: pass; 1: fail; 2: the two can't be compared.
     """
     from rich.console import Console
 
-    from convert.load import load
-
     models = (model, reference_model, trace_model)
     if report is not None:
+        read_too = [file for path in models if path is not None for file in files(path)]
         for target in (report, beside(report)):
-            writable(target, (reference, trace, checkpoint, sdn, *models))
-    program, reference_program, trace_program = (None if path is None else load(path) for path in models)
+            writable(target, (reference, trace, checkpoint, sdn, *read_too))
+    program, reference_program, trace_program = _programs(models, stated(rules))
     if shrink is not None and (program is None or reference_model or trace_model or checkpoint):
         raise BadInput("--shrink", "needs --program, and can't yet judge a side that has a program of its own")
     sides = read(reference), read(trace)
@@ -84,6 +97,15 @@ def command(
         made = by_trace(program, *sides, verdict, shrink)
         click.echo(f"{shrink}: {made.size}" if made else "not shrunk: the spikes alone don't fail in this way")
     return 0 if verdict.passed else 1
+
+
+def _programs(models: Sequence[Path | None], rules: Rules | None) -> list[Program | None]:
+    """Each model's program; ``rules`` go to the NIR files among them, of which there must be one then."""
+    if rules is not None and not any(path is not None and path.suffix == ".nir" for path in models):
+        raise BadInput("--program", "is no NIR file: rules of integration are for the graph that it holds")
+    return [
+        path if path is None else announced(path, rules if path.suffix == ".nir" else None).program for path in models
+    ]
 
 
 def _network(checkpoint: Path | None, sdn: Path | None) -> Network | None:

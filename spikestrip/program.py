@@ -183,7 +183,7 @@ class Program:
 
 
 def chain(input_shape: Shape, layers: Iterable[tuple[str, Operation]], readout: Readout = "sequence") -> Program:
-    """A program whose layers follow one another."""
+    """A program whose ``layers``, (name, operation), follow one another. Raises BadInput where the shapes don't fit."""
     built: list[Layer] = []
     for name, operation in layers:
         built.append(Layer(name, operation, (built[-1].name if built else INPUT,)))

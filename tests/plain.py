@@ -1,4 +1,4 @@
-"""The contract's equations in plain Python numbers, one sample and one value at a time: an oracle without arrays."""
+"""The operations' equations (docs/api.md) in plain Python numbers, a value at a time: an oracle without arrays."""
 
 from __future__ import annotations
 

@@ -45,6 +45,18 @@ def test_no_torch_is_loaded_where_none_is_needed(path: Path) -> None:
     assert not loaded & {"torch", "train"}
 
 
+FACES = [path for path in FILES if path.name == "__init__.py" and path.parent != Path("spikestrip")]
+
+
+@pytest.mark.parametrize("path", FACES, ids=str)
+def test_an_init_is_a_face_and_never_the_main_room(path: Path) -> None:
+    """It says what lives in the folder, and names what others may use. The face of all, spikestrip, is lazy."""
+    tree = ast.parse((ROOT / path).read_text())
+    assert ast.get_docstring(tree)
+    kinds = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | ast.If | ast.For
+    assert not [node.lineno for node in ast.walk(tree) if isinstance(node, kinds)]
+
+
 def test_the_rules_see_what_breaks_them() -> None:
     source = "import numpy\ndef late():\n    from deploy.verify import verify\n"
     assert list(imported(ast.parse(source), inside_functions=True)) == ["numpy", "deploy.verify"]

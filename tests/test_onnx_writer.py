@@ -111,6 +111,7 @@ def test_files_pass_the_checker_and_hold_what_they_say(
     assert {opset.domain: opset.version for opset in model.opset_import}[""] == 18
     facts = {prop.key: prop.value for prop in model.metadata_props}
     assert facts.pop("spikestrip_version")
+    assert facts.pop("program").startswith('{"version":1,')  # tests/test_onnx_recovery.py reads it back
     assert facts == {
         "program_sha256": program.sha256, "source_sha256": "abc", "form": form, "dtype": dtype, "weights": dtype,
         "readout": "mean",

@@ -1,4 +1,4 @@
-"""The operations against the contract's equations, in plain Python numbers and by hand."""
+"""The operations against their equations (docs/api.md), in plain Python numbers and by hand."""
 
 from __future__ import annotations
 

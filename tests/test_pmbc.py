@@ -1,4 +1,4 @@
-"""PMBC against the equations of the contract written out step by step in numpy."""
+"""PMBC against the neuron's equations (docs/api.md) written out step by step in numpy."""
 
 from __future__ import annotations
 

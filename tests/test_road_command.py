@@ -14,8 +14,9 @@ from commands import run
 sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))
 import results_table
 
-from deploy import demo, stations
+from deploy import demo, run_folder
 from deploy.road import command
+from simulators import backends
 from simulators.backends.numpy import NumpyBackend
 from spikestrip import trace
 from train import tasks
@@ -104,6 +105,32 @@ def test_a_backend_that_cant_hold_the_network_is_refused_by_layer_and_no_failure
     assert refractory[-3:-1] == ["not run", "not run"]
 
 
+def test_a_strangers_backend_alone_is_all_that_is_reported(folder, tmp_path, monkeypatch):
+    class Chip(NumpyBackend):
+        name = "chip"
+
+    monkeypatch.setattr(backends, "names", lambda: ("numpy", "chip"))
+    monkeypatch.setattr(backends, "load", lambda name: Chip())
+    done = walk(folder, folder / "hard.pt", tmp_path / "out", "chip")
+    assert done.code == 0, done.stderr
+    assert list(summary(tmp_path / "out")["runs"]) == ["iterative", "parallel", "chip"]
+    left = {file.name for file in (tmp_path / "out").glob("*.h5")}
+    assert left == {
+        "reference.iterative.h5", "reference.parallel.h5", "trace.chip.h5",
+        "verdict.parallel.differences.h5", "verdict.chip.differences.h5",
+    }  # fmt: skip
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert "chip" in page
+    for other in ("Missing", "numpy", "torch", "onnxruntime", "lava", "sinabs"):
+        assert other not in page
+
+
+def test_every_file_of_a_road_is_known_to_the_next(folder):
+    """What a road wrote is taken away or written over by a road there: nothing of another network stays."""
+    known = run_folder.found(folder / "hard", (*run_folder.REPLACED, *run_folder.WRITTEN_OVER))
+    assert set(known) == set((folder / "hard").iterdir())
+
+
 def test_drawn_spikes_and_missing_labels(folder, tmp_path):
     drawn = checkpoint(tmp_path / "drawn.pt", model="pspikessm", reset="none", mix="glu")
     done = run(command, drawn, "--input", folder / "x.npy", "--out", tmp_path / "out", "--backends", "numpy,torch")
@@ -170,7 +197,7 @@ def test_the_demo_is_training_and_the_same_road(tmp_path, monkeypatch):
     monkeypatch.setitem(tasks.TASKS, "noise", STEPS)
     for name, value in {"WIDTH": WIDTH, "MODES": 3, "SCHEDULE": (("scan", 0), ("sdn", 0))}.items():
         monkeypatch.setattr(demo, name, value)
-    monkeypatch.setattr(stations, "BACKENDS", ("numpy",))
+    monkeypatch.setattr(run_folder, "BACKENDS", ("numpy",))
     done = run(demo.command, "--out", tmp_path / "demo")
     assert done.code == 0, done.stderr
     found = summary(tmp_path / "demo")

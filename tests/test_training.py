@@ -18,6 +18,7 @@ import two_ranks
 from commands import run
 from tensorboardX.proto.event_pb2 import Event
 
+from train import tasks
 from train.checkpoint import load
 from train.experiment import Experiment
 from train.folder import RunFolder
@@ -121,6 +122,28 @@ def test_options_from_a_file_and_beside_it(tmp_path):
     assert (config.d_model, config.d_state, config.learn_threshold) == (12, 3, False)
     done = run(command, tmp_path / "small.toml", "--d-model", "7", "--out", tmp_path / "b.pt")
     assert load(tmp_path / "b.pt").network.config.d_model == 7
+
+
+def test_every_field_has_an_option_a_key_and_help(tmp_path):
+    """The four faces of an option agree: field, command line, TOML, config or recipe."""
+    from train.experiment import read
+
+    options = {parameter.name: parameter for parameter in command.params}
+    plain = command.make_context("run", ["--out", "x.pt"]).params
+    assert options.keys() - {"described", "data_dir", "run_dir", "out"} == Experiment.__dataclass_fields__.keys()
+    for name, field in Experiment.__dataclass_fields__.items():
+        assert options[name].opts == [f"--{name.replace('_', '-')}"]
+        assert options[name].help == field.metadata["help"] != ""
+        assert plain[name] == field.default
+        (tmp_path / "one.toml").write_text(f"{name} = 1\n")
+        assert read(tmp_path / "one.toml") == {name: 1}
+    given = ["--d-model", "9", "--mix", "glu", "--fixed-threshold", "--model", "spikessm", "--lr", "0.5", "--seed", "3"]
+    context = command.make_context("run", [*given, "--train-samples", "7", "--parallel", "pmbc:4,scan:6"])
+    experiment = Experiment(**{name: context.params[name] for name in Experiment.__dataclass_fields__})
+    config, recipe = experiment.config(tasks.load("digits")), experiment.recipe()
+    assert (config.d_model, config.mix, config.learn_threshold, config.seed) == (9, "glu", False, 3)
+    assert (config.reset, config.parallel, config.pmbc_iterations) == ("refractory", "scan", 0)
+    assert (recipe.lr, recipe.seed, recipe.train_samples, recipe.schedule[0]) == (0.5, 3, 7, ("pmbc", 4))
 
 
 @pytest.mark.parametrize("path", sorted((HERE.parent / "experiments").glob("*.toml")), ids=lambda path: path.stem)

@@ -1,4 +1,4 @@
-"""Checkpoints: a torch zip that loads without running code, or the same as safetensors (contract, section 3)."""
+"""Checkpoints: a torch zip that loads without running code, or the same as safetensors (docs/files.md)."""
 
 from __future__ import annotations
 

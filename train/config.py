@@ -8,10 +8,8 @@ from typing import Any, Literal, get_args
 from spikestrip.errors import BadInput
 from train.neurons.methods import METHODS
 from train.neurons.neuron import Reset
-from train.norms import Norm
+from train.options import Mix, Model, NetworkOptions, Norm
 
-Mix = Literal["linear", "glu"]
-Model = Literal["spikingssm", "spikessm", "pspikessm"]
 Readout = Literal["mean", "sequence"]
 SSMActivation = Literal["none", "gelu"]
 
@@ -24,8 +22,8 @@ RESETS: dict[str, tuple[str, ...]] = {
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
-    """All that fixes a network's shape and arithmetic, apart from its weights.
+class Config(NetworkOptions):
+    """All that fixes a network's shape and arithmetic, apart from its weights; a user chooses NetworkOptions.
 
     d_input: channels of an input step (or the vocabulary, if ``tokens``); d_output: classes.
     d_state: N, the complex modes kept of each conjugate pair (2N real states a channel).
@@ -45,18 +43,9 @@ class Config:
 
     d_input: int
     d_output: int
-    d_model: int = 64
-    d_state: int = 32
-    layers: int = 2
-    model: Model = "spikingssm"
-    mix: Mix = "linear"
-    norm: Norm = "batch"
-    prenorm: bool = False
-    dropout: float = 0.0
     readout: Readout = "mean"
     tokens: bool = False
     reset: Reset | Literal["none"] = "hard"
-    tau: float = 0.125
     tau_r: float = 0.5
     uth: float = 1.0
     surrogate: str = "triangle"
@@ -64,11 +53,7 @@ class Config:
     ssm_init: str = "lin"
     ssm_rule: str = "zoh"
     pmbc_iterations: int = 0
-    seed: int = 0
     bidirectional: bool = False
-    learn_threshold: bool = True
-    tie_dropout: bool = False
-    drop_spikes: bool = False
     ssm_activation: SSMActivation = "none"
     residual: bool = True
 

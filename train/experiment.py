@@ -6,66 +6,55 @@ import dataclasses
 import re
 import tomllib
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
+
+import click
 
 from spikestrip.errors import BadInput
 from spikestrip.files import existing
+from train.options import COUNT, NetworkOptions, TrainingOptions, option
 
 if TYPE_CHECKING:
     from train.config import Config
     from train.recipe import Recipe
     from train.tasks import Task
 
-RESET_OF = {"spikingssm": "hard", "spikessm": "refractory", "pspikessm": "none"}
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Experiment(TrainingOptions, NetworkOptions):
+    """The options of ``train/run.py`` that decide the result: these, and those of the network and of its training."""
 
-@dataclasses.dataclass(frozen=True)
-class Experiment:
-    """The options of ``train/run.py`` that decide the result; its ``--help`` says what each is."""
-
-    task: str
-    length: int | None
-    model: str
-    parallel: str | None
-    pmbc_iterations: int | None
-    sdn: Path | None
-    d_model: int
-    d_state: int
-    layers: int
-    mix: str
-    norm: str
-    prenorm: bool
-    reset: str | None
-    tau: float
-    learn_threshold: bool
-    dropout: float
-    tie_dropout: bool
-    drop_spikes: bool
-    epochs: int
-    batch: int
-    lr: float
-    ssm_lr: float
-    weight_decay: float
-    warmup: float
-    target_rate: float | None
-    validation: float
-    train_samples: int | None
-    label_smoothing: float
-    minutes: float | None
-    seed: int
-    device: str
+    task: str = option("mnist5k", "Data set (docs/tasks.md); an unknown name lists them.")
+    length: int | None = option(None, "Steps of a sequence, for tasks that leave it open.", type=COUNT)
+    parallel: str | None = option(
+        None,
+        "How spikes are computed in parallel: scan, block, sdn, pmbc or bptt; or a schedule such as scan:8,sdn:2. "
+        "Default: scan on the CPU, block elsewhere.",
+    )
+    pmbc_iterations: int | None = option(
+        None,
+        "Stop pmbc after M iterations, as the paper does, and say how many spikes that misses. "
+        "Default: until the bounds meet.",
+        type=COUNT,
+    )
+    sdn: Path | None = option(
+        None,
+        "Weights of the surrogate for sdn: train/sdn.py's, or official ones. "
+        "Default: those shipped, for tau 0.125 and hard reset.",
+    )
+    reset: Literal["hard", "soft", "refractory"] | None = option(None, "Default: what the model's paper has.")
+    epochs: int = option(10, "0 writes the network as it is initialised.", type=click.IntRange(0))
+    train_samples: int | None = option(None, "Train on a random subset of this many sequences.", type=COUNT)
+    device: str = option("cpu", "cpu or cuda.")
 
     def config(self, data: Task) -> Config:
         """The network for ``data``. Raises BadInput for a combination that no network has."""
-        from train.config import Config
+        from train.config import RESETS, Config
 
-        return Config.parse({
+        return Config.parse(self._chosen(NetworkOptions) | {
             "d_input": data.channels, "d_output": data.classes, "tokens": data.tokens, "readout": data.readout,
-            "d_model": self.d_model, "d_state": self.d_state, "layers": self.layers, "model": self.model,
-            "mix": self.mix, "norm": self.norm, "prenorm": self.prenorm, "reset": self.reset or RESET_OF[self.model],
-            "tau": self.tau, "learn_threshold": self.learn_threshold, "dropout": self.dropout,
-            "tie_dropout": self.tie_dropout, "drop_spikes": self.drop_spikes, "seed": self.seed,
-            "parallel": self.recipe().schedule[-1][0], "pmbc_iterations": self.pmbc_iterations or 0,
+            "reset": self.reset or RESETS[self.model][0], "parallel": self.recipe().schedule[-1][0],
+            "pmbc_iterations": self.pmbc_iterations or 0,
         })  # fmt: skip
 
     def recipe(self) -> Recipe:
@@ -73,12 +62,11 @@ class Experiment:
         from train.neurons.methods import default_method
         from train.recipe import Recipe
 
-        return Recipe(
-            parse_schedule(self.parallel or default_method(self.device), self.epochs),
-            batch=self.batch, lr=self.lr, ssm_lr=self.ssm_lr, weight_decay=self.weight_decay, warmup=self.warmup,
-            target_rate=self.target_rate, validation=self.validation, train_samples=self.train_samples or 0,
-            seed=self.seed, label_smoothing=self.label_smoothing, minutes=self.minutes,
-        )  # fmt: skip
+        schedule = parse_schedule(self.parallel or default_method(self.device), self.epochs)
+        return Recipe(schedule, train_samples=self.train_samples or 0, seed=self.seed, **self._chosen(TrainingOptions))
+
+    def _chosen(self, part: type) -> dict[str, Any]:
+        return {field.name: getattr(self, field.name) for field in dataclasses.fields(part)}
 
     def described(self) -> dict[str, Any]:
         """The options as TOML can say them: those that are None left out."""

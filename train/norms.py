@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 from torch import Tensor, nn
 
-Norm = Literal["batch", "layer", "none"]
+from train.options import Norm
 
 
 def make_norm(kind: Norm, width: int) -> nn.Module:

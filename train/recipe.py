@@ -10,11 +10,13 @@ from typing import Any
 import torch
 from torch import nn
 
+from train.options import TrainingOptions
+
 SSM_PARAMETERS = ("log_dt", "log_A_real", "A_imag", "B")
 
 
 @dataclasses.dataclass(frozen=True)
-class Recipe:
+class Recipe(TrainingOptions):
     """How to train. ``schedule``: (method, epochs), in order; ``ssm_lr`` drives dt, A and B, without weight decay.
 
     warmup: share of all steps in which the learning rate rises. target_rate: spikes a neuron and step above which a
@@ -25,18 +27,9 @@ class Recipe:
     """
 
     schedule: tuple[tuple[str, int], ...]
-    batch: int = 50
-    lr: float = 0.01
-    ssm_lr: float = 0.001
-    weight_decay: float = 0.01
-    warmup: float = 0.1
-    target_rate: float | None = None
     rate_weight: float = 10.0
-    validation: float = 0.0
     train_samples: int = 0
     seed: int = 0
-    label_smoothing: float = 0.0
-    minutes: float | None = None
 
     @property
     def epochs(self) -> int:

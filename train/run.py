@@ -11,7 +11,8 @@ import click
 from spikestrip.command import main
 from spikestrip.errors import BadInput
 from spikestrip.files import writable
-from train.experiment import RESET_OF, Experiment, read
+from train.experiment import Experiment, read
+from train.options import click_options
 
 if TYPE_CHECKING:
     from train.config import Config
@@ -30,43 +31,7 @@ def _from_file(context: click.Context, parameter: click.Parameter, path: Path | 
 @click.command(context_settings={"show_default": True})
 @click.argument("described", metavar="[EXPERIMENT]", type=click.Path(path_type=Path), required=False, is_eager=True,
                 callback=_from_file)  # fmt: skip
-@click.option("--task", default="mnist5k", help="Data set (docs/tasks.md); an unknown name lists them.")
-@click.option("--length", type=click.IntRange(1), help="Steps of a sequence, for tasks that leave it open.")
-@click.option("--model", type=click.Choice(sorted(RESET_OF)), default="spikingssm", help="Whose neuron and block.")
-@click.option("--parallel", help="How spikes are computed in parallel: scan, block, sdn, pmbc or bptt; or a schedule "
-              "such as scan:8,sdn:2. Default: scan on the CPU, block elsewhere.")  # fmt: skip
-@click.option("--pmbc-iterations", type=click.IntRange(1), help="Stop pmbc after M iterations, as the paper "
-              "does, and say how many spikes that misses. Default: until the bounds meet.")  # fmt: skip
-@click.option("--sdn", type=click.Path(path_type=Path), help="Weights of the surrogate for sdn: train/sdn.py's, or "
-              "official ones. Default: those shipped, for tau 0.125 and hard reset.")  # fmt: skip
-@click.option("--d-model", type=click.IntRange(1), default=64, help="H, channels of the residual stream.")
-@click.option("--d-state", type=click.IntRange(1), default=32, help="N, complex modes of each channel's SSM.")
-@click.option("--layers", type=click.IntRange(1), default=2, help="K, blocks.")
-@click.option("--mix", type=click.Choice(["linear", "glu"]), default="linear", help="How spikes mix over channels.")
-@click.option("--norm", type=click.Choice(["batch", "layer", "none"]), default="batch", help="Norm of every block.")
-@click.option("--prenorm", is_flag=True, help="Normalise a block's input rather than its output.")
-@click.option("--reset", type=click.Choice(["hard", "soft", "refractory"]), help="Default: what the model's paper has.")
-@click.option("--tau", type=float, default=0.125, help="Decay of the membrane potential.")
-@click.option("--learn-threshold/--fixed-threshold", default=True, help="One threshold a neuron, or 1 for all.")
-@click.option("--dropout", type=float, default=0.0, help="On each block's mix.")
-@click.option("--tie-dropout", is_flag=True, help="One dropout mask for all steps of a sequence and channel.")
-@click.option("--drop-spikes", is_flag=True, help="The same dropout on the spikes, before they are mixed.")
-@click.option("--epochs", type=click.IntRange(0), default=10, help="0 writes the network as it is initialised.")
-@click.option("--batch", type=click.IntRange(1), default=50, help="Sequences a step, of all processes together.")
-@click.option("--lr", type=click.FloatRange(0, min_open=True), default=0.01, help="Peak learning rate.")
-@click.option("--ssm-lr", type=click.FloatRange(0, min_open=True), default=0.001, help="The same of dt, A and B.")
-@click.option("--weight-decay", type=click.FloatRange(0), default=0.01, help="Of matrices but for the SSM's.")
-@click.option("--warmup", type=click.FloatRange(0, 1), default=0.1, help="Share of training in which the rate rises.")
-@click.option("--target-rate", type=click.FloatRange(0, 1), help="Penalise layers that spike more than this share.")
-@click.option("--validation", type=click.FloatRange(0, 1, max_open=True), default=0.0, help="Share of the training "
-              "split to validate on after every epoch, unless the task brings a validation split.")  # fmt: skip
-@click.option("--train-samples", type=click.IntRange(1), help="Train on a random subset of this many sequences.")
-@click.option("--label-smoothing", type=click.FloatRange(0, 1, max_open=True), default=0.0, help="Share of the target "
-              "that all classes get alike.")  # fmt: skip
-@click.option("--minutes", type=click.FloatRange(0, min_open=True), help="End training after this wall-clock time: the "
-              "learning rate comes down in time. Such a run can't be repeated to the bit.")  # fmt: skip
-@click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, help="Of weights, sample order, random spikes.")
-@click.option("--device", default="cpu", help="cpu or cuda.")
+@click_options(Experiment)
 @click.option("--data-dir", type=click.Path(path_type=Path), help="Where data sets lie or are cached.")
 @click.option("--run-dir", type=click.Path(path_type=Path), help="Folder of the run: checkpoint and state after "
               "every epoch, logs. A run that was stopped goes on when it is asked for again.")  # fmt: skip

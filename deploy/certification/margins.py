@@ -100,7 +100,7 @@ def margins(program: Program, x: np.ndarray, spikes: Spikes, name: str) -> dict[
         layers[layer].add(start, t, excess, bound, contradicts)
 
     with threadpool_limits(1), np.errstate(all="ignore"):
-        nothing = {layer: np.broadcast_to(False, train.shape) for layer, train in spikes.items()}
+        nothing = dict.fromkeys(spikes, np.zeros(0, np.int64))
         replay(program, x, spikes, nothing, arithmetic=covered.arithmetic, seen=seen)
     found = {layer: gathered.margins() for layer, gathered in layers.items()}
     since = dependent_from(

@@ -1,7 +1,6 @@
 """The report of a run folder: one HTML page that opens from disk, and a table for the terminal."""
 
-from deploy.reporting.folder import files
 from deploy.reporting.page import render
 from deploy.reporting.terminal import summary_table
 
-__all__ = ["files", "render", "summary_table"]
+__all__ = ["render", "summary_table"]

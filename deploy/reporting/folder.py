@@ -3,26 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from deploy.stations import BACKENDS
+from deploy.run_folder import BACKENDS, EXPECTED, ITERATIVE, LABELS, METRICS, PARALLEL, ROAD, trace_file, verdict_file
 from spikestrip import trace
 from spikestrip.errors import BadInput
 from spikestrip.files import read_array, read_json
 from spikestrip.trace import Trace
-
-PARALLEL, ITERATIVE = "reference.parallel.h5", "reference.iterative.h5"
-PATTERNS = ("metrics.json", "road.json", "labels.npy", "*.h5", "verdict.*.json")
-FILES = ("ckpt.pt", "metrics.json", "model.nir", "model.onnx", PARALLEL, ITERATIVE, "labels.npy")
-
-
-def files(path: Path) -> list[Path]:
-    """All that a report of the run folder ``path`` may read."""
-    return [file for pattern in PATTERNS for file in path.glob(pattern)]
 
 
 @dataclasses.dataclass
@@ -44,6 +36,8 @@ class Row:
 class RunFolder:
     """metrics, labels, traces and verdicts by row name, backends that ``refused`` and why, and what is ``missing``.
 
+    fired, counted: of each trace, its spikes by layer, its events by layer and counter, over samples and steps.
+
     Raises BadInput for a folder that isn't there, holds no trace, or holds a damaged file.
     """
 
@@ -51,35 +45,35 @@ class RunFolder:
         self.path = Path(path)
         if not self.path.is_dir():
             raise BadInput(self.path, "is no folder")
-        self.missing = [name for name in FILES if not (self.path / name).is_file()]
-        self.metrics: dict[str, Any] = read_json(self.path / "metrics.json")
-        self.labels = None if "labels.npy" in self.missing else read_array(self.path / "labels.npy")
+        self.missing = [name for name in EXPECTED if not (self.path / name).is_file()]
+        self.metrics: dict[str, Any] = read_json(self.path / METRICS)
+        self.labels = None if LABELS in self.missing else read_array(self.path / LABELS)
         self.traces: dict[str, Trace] = {}
-        for name, file in (("parallel", PARALLEL), ("iterative", ITERATIVE)):
-            if file not in self.missing:
-                self.traces[name] = trace.read(self.path / file)
-        for found in sorted(self.path.glob("trace.*.h5")):
+        for name in (PARALLEL, ITERATIVE):
+            if trace_file(name) not in self.missing:
+                self.traces[name] = trace.read(self.path / trace_file(name))
+        for found in sorted(self.path.glob(trace_file("*"))):
             self.traces[found.name.removeprefix("trace.").removesuffix(".h5")] = trace.read(found)
-        runs = read_json(self.path / "road.json").get("runs", {})
+        runs = read_json(self.path / ROAD).get("runs", {})
         self.refused: dict[str, str] = {name: run["refused"] for name, run in runs.items() if "refused" in run}
-        expected = [name for name in runs or BACKENDS if name not in {*self.refused, "parallel", "iterative"}]
-        self.missing += [f"trace.{name}.h5" for name in expected if name not in self.traces]
+        expected = [name for name in runs or BACKENDS if name not in {*self.refused, PARALLEL, ITERATIVE}]
+        self.missing += [trace_file(name) for name in expected if name not in self.traces]
         if not self.traces:
             raise BadInput(self.path, "holds no trace: is it a run folder?")
-        self.verdicts = {
-            name: read_json(self.path / f"verdict.{name}.json") for name in self.traces if name != "iterative"
-        }
-        self.missing += [f"verdict.{name}.json" for name, verdict in self.verdicts.items() if not verdict]
+        self.fired = {name: recorded.fired() for name, recorded in self.traces.items()}
+        self.counted = {name: recorded.counted() for name, recorded in self.traces.items()}
+        self.verdicts = {name: read_json(self.path / verdict_file(name)) for name in self.traces if name != ITERATIVE}
+        self.missing += [verdict_file(name) for name, verdict in self.verdicts.items() if not verdict]
 
     @property
     def cpu_reference(self) -> bool:
         """True when the network as trained was recorded on a CPU, not on the machine that a paper would use."""
-        return "parallel" in self.traces and str(self.traces["parallel"].attrs.get("device", "")).startswith("cpu")
+        return PARALLEL in self.traces and str(self.traces[PARALLEL].attrs.get("device", "")).startswith("cpu")
 
     @property
     def reference(self) -> tuple[str, Trace]:
         """The trace whose layers and events the report shows."""
-        name = "iterative" if "iterative" in self.traces else next(iter(self.traces))
+        name = ITERATIVE if ITERATIVE in self.traces else next(iter(self.traces))
         return name, self.traces[name]
 
     def rows(self) -> list[Row]:
@@ -88,33 +82,34 @@ class RunFolder:
 
     def _row(self, name: str, recorded: Trace) -> Row:
         attrs, verdict = recorded.attrs, self.verdicts.get(name)
-        title = f"{name} ({attrs['parallel']})" if name == "parallel" and "parallel" in attrs else name
-        neurons = sum(train.size for train in recorded.spikes.values())
+        title = f"{name} ({attrs['parallel']})" if name == PARALLEL and "parallel" in attrs else name
+        neurons = sum(math.prod(train.shape) for train in recorded.spikes.values())
         seconds = attrs.get("seconds")
         return Row(
             name=title,
             runs_on=f"{attrs.get('device', '?')}, {attrs.get('dtype', '?')}",
             accuracy=self._accuracy(recorded),
-            spiking_rate=sum(int(train.sum(dtype=np.int64)) for train in recorded.spikes.values()) / max(neurons, 1),
+            spiking_rate=sum(self.fired[name].values()) / max(neurons, 1),
             differ=verdict.get("differ") if verdict else None,
             causes=verdict.get("causes", {}) if verdict else {},
-            verdict="reference" if name == "iterative" else (verdict or {}).get("verdict", "missing"),
-            synaptic_acs=_per_sample(recorded, "synaptic_acs"),
-            macs=_per_sample(recorded, "effective_macs", "state_macs"),
+            verdict="reference" if name == ITERATIVE else (verdict or {}).get("verdict", "missing"),
+            synaptic_acs=self._per_sample(name, "synaptic_acs"),
+            macs=self._per_sample(name, "effective_macs", "state_macs"),
             seconds=float(seconds) if seconds is not None else None,
         )
 
     def _accuracy(self, recorded: Trace) -> float | None:
-        answers = recorded.output.argmax(axis=-1)
-        if self.labels is None or self.labels.shape != answers.shape:
+        if self.labels is None or self.labels.shape != recorded.output.shape[:-1]:
             return None
-        return float((answers == self.labels).mean())
+        right = sum(
+            int(np.count_nonzero(recorded.output[samples].argmax(axis=-1) == self.labels[samples]))
+            for samples in recorded.parts()
+        )
+        return right / self.labels.size
 
-
-def _per_sample(recorded: Trace, *counters: str) -> float | None:
-    if not recorded.events:
-        return None
-    total = sum(
-        int(table[counter].sum()) for table in recorded.events.values() for counter in counters if counter in table
-    )
-    return total / len(recorded.input)
+    def _per_sample(self, name: str, *counters: str) -> float | None:
+        events = self.counted[name]
+        if not events:
+            return None
+        total = sum(table[counter] for table in events.values() for counter in counters if counter in table)
+        return total / len(self.traces[name].input)

@@ -6,7 +6,7 @@ What sinabs 3.1 really computes, with norm_input=False, SingleSpike and alpha se
     v = v*(s == 0) + 0  (MembraneReset)   or   v = v - s*threshold  (MembraneSubtract)
 
 Each product and sum is rounded by itself, and v - threshold is negative exactly when v < threshold, so this is the
-LIF of the contract bit for bit, in float32 and in float64. ``gain`` multiplies the current before it enters.
+LIF of ours (docs/api.md) bit for bit, in float32 and in float64. ``gain`` multiplies the current before it enters.
 sinabs has no layer for an SSM, GLU, LayerNorm or a bare threshold, no synapse beyond torch's own, and no bias in an
 integrator: those run as the operation's own torch step, and ``sinabs_layers`` in the trace names what sinabs held.
 """

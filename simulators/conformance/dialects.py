@@ -12,7 +12,8 @@ from pathlib import Path
 import click
 import numpy as np
 
-from convert.formats.nir.writing import CANONICAL, dialects, graph
+from convert.formats.nir.platforms import dialects
+from convert.formats.nir.writing import CANONICAL, graph
 from convert.formats.nir.writing.nodes import is_poisoned
 from simulators.conformance import Case, cases
 from simulators.conformance.table import _line, _note

@@ -15,7 +15,10 @@ from spikestrip.operations.base import Array, Operation, Shape, State, tree_sum
 
 @dataclasses.dataclass(eq=False)
 class GLU(Operation):
-    """Gated linear unit: y = a * sigmoid(b), with a and b the two halves of the last axis of the input."""
+    """Gated linear unit (Dauphin et al. 2017, arXiv:1612.08083).
+
+    y = a * sigmoid(b), with a and b the two halves of the last axis of the input.
+    """
 
     kind: ClassVar[str] = "glu"
     rowwise: ClassVar[bool] = True
@@ -37,9 +40,9 @@ class GLU(Operation):
 
 @dataclasses.dataclass(eq=False)
 class LayerNorm(Operation):
-    """y = (x - mean) / sqrt(var + eps) * weight + bias over the features of one step (sums are halving-tree sums).
+    """y = (x - mean) / sqrt(var + eps) * weight + bias over one step's features (Ba et al. 2016, arXiv:1607.06450).
 
-    weight, bias: (H,) float32.
+    Sums are halving-tree sums. weight, bias: (H,) float32.
     """
 
     kind: ClassVar[str] = "layer_norm"

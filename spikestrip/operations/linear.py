@@ -47,7 +47,7 @@ class Affine(Operation):
 
 @dataclasses.dataclass(eq=False)
 class Scale(Operation):
-    """y[t] = scale * x[t], element by element. scale: the input's shape."""
+    """y[t] = scale * x[t], element by element. scale: of the input's shape, float32 or float64."""
 
     kind: ClassVar[str] = "scale"
     rowwise: ClassVar[bool] = True

@@ -1,4 +1,4 @@
-"""The neurons: the one place where each equation stands (contract, section 2)."""
+"""The neurons: the one place where each equation stands (docs/api.md shows them)."""
 
 from __future__ import annotations
 
@@ -22,6 +22,8 @@ def _check_choice(kind: str, name: str, value: str, choices: tuple[str, ...]) ->
 @dataclasses.dataclass(eq=False)
 class LIF(SpikingOperation):
     """Leaky integrate-and-fire neuron with hard or soft reset; with decay 1 it is integrate-and-fire.
+
+    The hard one is SpikingSSM's (Shen et al. 2024, arXiv:2408.14909).
 
     u'[t] = decay*u[t-1] + gain*I[t] + bias;  s = (u' >= threshold)
     hard:  u = u' where s = 0, v_reset where s = 1

@@ -19,7 +19,8 @@ from torch import Tensor, nn
 
 from spikestrip.draws import draw_sequence, fires
 from spikestrip.errors import BadInput
-from train.norms import Norm, make_norm, normalise
+from train.norms import make_norm, normalise
+from train.options import Norm
 
 
 class Bernoulli(torch.autograd.Function):

@@ -18,7 +18,7 @@ Gradient = Literal["bptt", "sltt"]
 
 @dataclass(frozen=True)
 class Neuron:
-    """A leaky integrate-and-fire neuron with a reset (contract, section 2).
+    """A leaky integrate-and-fire neuron with a reset (docs/api.md).
 
     hard        u'[t] = tau*u[t-1] + x[t];  s = (u' >= vth);  u = u'*(1 - s)
     soft        u'[t] = tau*u[t-1] + x[t];  s = (u' >= vth);  u = u' - vth*s

@@ -2,6 +2,7 @@
 
 from convert.formats.onnx.file import assemble, load_model, pieces, write
 from convert.formats.onnx.graph import Dtype, Export, Form, export, refuses, states
+from convert.formats.onnx.recovery import recover
 
 __all__ = [
     "Dtype",
@@ -11,6 +12,7 @@ __all__ = [
     "export",
     "load_model",
     "pieces",
+    "recover",
     "refuses",
     "states",
     "write",

@@ -56,19 +56,26 @@ def write(export: Export, path: str | os.PathLike[str]) -> None:
 
 def load_model(path: str | os.PathLike[str], program: Program) -> onnx.ModelProto:
     """The ONNX file made of ``program``. Raises BadInput when it is none, or was made of another program."""
-    source: Path = existing(path)
+    source, model, facts = read(path)
+    found = facts["program_sha256"]
+    if found != program.sha256:
+        raise BadInput(source, f"was made of program {found[:12]}, not of {program.sha256[:12]}")
+    return model
+
+
+def read(path: str | os.PathLike[str]) -> tuple[Path, onnx.ModelProto, dict[str, str]]:
+    """An ONNX file of ours, its model, and its metadata. Raises BadInput for a file that is none."""
+    source = existing(path)
     try:
         model = onnx.load(source, load_external_data=False)
     except DecodeError as error:
         raise BadInput(source, "is not an ONNX file") from error
-    found = {prop.key: prop.value for prop in model.metadata_props}.get("program_sha256")
-    if found is None:
+    facts = {prop.key: prop.value for prop in model.metadata_props}
+    if "program_sha256" not in facts:
         raise BadInput(source, "has no program hash: it was not written by Spikestrip")
-    if found != program.sha256:
-        raise BadInput(source, f"was made of program {found[:12]}, not of {program.sha256[:12]}")
     if any(tensor.data_location == onnx.TensorProto.EXTERNAL for tensor in model.graph.initializer):
         raise BadInput(source, "keeps weights in another file; ours never do")
-    return model
+    return source, model, facts
 
 
 def _stored(array: np.ndarray, export: Export) -> np.dtype:

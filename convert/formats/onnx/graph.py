@@ -12,6 +12,7 @@ import numpy as np
 import onnx
 from onnx import helper
 
+from convert.formats.onnx.description import described
 from convert.formats.onnx.integers import integer_body
 from convert.formats.onnx.symbols import Untraceable
 from convert.formats.onnx.tracing import Body, trace
@@ -71,6 +72,7 @@ def export(
         "dtype": dtype,
         "weights": "int8" if int8 else dtype,
         "readout": program.readout,
+        "program": described(program, step.weights, dtype),
     }
     helper.set_model_props(model, facts)
     return Export(model, step.weights, dtype)

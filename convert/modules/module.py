@@ -1,0 +1,35 @@
+"""A torch module of yours as a program."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # torch is imported when it is needed: reading a .nir file needs none
+    from torch import Tensor, nn
+
+    from spikestrip.program import Program
+
+
+def from_torch(module: nn.Module, example: Tensor) -> Program:
+    """The program of a torch or snnTorch ``module`` whose forward is one time step.
+
+    example: one step of input, (B, *shape), B >= 1, of real numbers; it sets the program's input shape. It is repeated
+    for some steps through the module and through the program, both in float64: they must agree.
+
+    Weights keep their dtype; what is derived (a folded BatchNorm, decays, thresholds) is float64. States start at zero,
+    whatever the module holds; nothing of the module is changed. If forward returns several values, the first is the
+    program's output, and the others must be values that neurons return.
+
+    Raises Refused, naming the submodule, for what no operation says exactly (docs/how-to-bring-your-own.md has the
+    list), and BadInput for an example that is none.
+    """
+    from convert.modules.agreement import check, steps
+    from convert.modules.building import build
+    from convert.modules.tracing import trace, untouched
+
+    x = steps(example)
+    with untouched(module):
+        root, graph = trace(module)
+        built = build(root, graph, tuple(x.shape[1:]))
+        check(root, graph, built, x)
+    return built.program
