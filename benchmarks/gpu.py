@@ -126,9 +126,7 @@ def steps() -> list[dict[str, Any]]:
     return rows
 
 
-def step(
-    network: Network, optimizer: torch.optim.Optimizer, x: Tensor, labels: Tensor, method: str
-) -> dict[str, Any]:
+def step(network: Network, optimizer: torch.optim.Optimizer, x: Tensor, labels: Tensor, method: str) -> dict[str, Any]:
     from train.neurons.checks import later
 
     def action() -> None:

@@ -9,7 +9,7 @@ import click
 
 from convert.load import files
 from convert.options import announced, rules_options, stated
-from spikestrip.command import main
+from spikestrip.command import event_step_option, main
 from spikestrip.errors import Refused
 from spikestrip.files import existing, writable
 from spikestrip.inputs import expand, read
@@ -26,6 +26,7 @@ from spikestrip.inputs import expand, read
 @click.option("--int8", "measured_on", type=click.Path(path_type=Path), metavar="X.NPY", help="Keep the weights that "
               "spikes reach in 8 bits, write that program as OUT.int8.nir as well, and say how many spikes it changes "
               "on this input (B, T, C).")  # fmt: skip
+@event_step_option
 @rules_options
 def command(
     source: Path,
@@ -34,6 +35,7 @@ def command(
     dtype: str,
     functions: bool,
     measured_on: Path | None,
+    event_step: int | None,
     **rules: str | float | None,
 ) -> None:
     """Write SOURCE, a checkpoint (.pt, .safetensors) or a NIR file (.nir), as an ONNX model of standard operators."""
@@ -50,7 +52,7 @@ def command(
         writable(path, (*files(source), measured_on))
     program = announced(source, stated(rules)).program
     if measured_on is not None:
-        x = expand(read(measured_on, program.input_shape), program.input_shape)
+        x = expand(read(measured_on, program.input_shape, event_step), program.input_shape)
         original, program = program, int8(program)
         for layer, share in cost(original, program, x).items():
             click.echo(f"int8: {share:.3%} of the spikes of {layer} differ")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from spikestrip.command import main
+from spikestrip.command import event_step_option, main
 
 
 @click.command("check")
@@ -15,7 +15,10 @@ from spikestrip.command import main
 @click.option("--dt", type=float, help="Seconds of one step; default: 1e-4, and 1 for canonical files.")
 @click.option("--reset", type=click.Choice(["hard", "soft"]), help="For a file that doesn't say it.")
 @click.option("--json", "report", type=click.Path(path_type=Path), help="Write the answer here too.")
-def command(model: Path, source: Path | None, dt: float | None, reset: str | None, report: Path | None) -> int:
+@event_step_option
+def command(
+    model: Path, source: Path | None, dt: float | None, reset: str | None, report: Path | None, event_step: int | None
+) -> int:
     """Run the NIR graph MODEL under every platform's rule, and say who fires otherwise, where first, and why.
 
     Exit code 0: all that can run it agree; 1: some differ; 2: the graph or the input can't be used,
@@ -30,7 +33,7 @@ def command(model: Path, source: Path | None, dt: float | None, reset: str | Non
         writable(report, (model, source))
     console = Console()
     with Console(stderr=True).status("running the graph under every rule"):
-        result = check(model, source, dt, reset)
+        result = check(model, source, dt, reset, event_step)
     table.show(result, console)
     if report is not None:
         table.write(result, report)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +18,7 @@ from deploy import run_folder
 from deploy.run_folder import ITERATIVE, PARALLEL
 from deploy.verify import Verdict, verify
 from simulators import backends
-from simulators.run import simulate
+from simulators.run import simulate_parts
 from spikestrip import inputs, trace
 from spikestrip.command import main
 from spikestrip.errors import BadInput, SpikestripError
@@ -138,15 +140,15 @@ def _run_and_verify(
     """A row for each run, by name; no more than one trace is held beside the reference."""
     import torch
 
-    from simulators.reference import reference
+    from simulators.reference import reference_parts
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
     console.rule(f"reference ({device.upper()}), and every backend, verified")
-    iterative = reference(network, x, "iterative", "float64", device)
-    trace.write(out / run_folder.trace_file(ITERATIVE), iterative)
+    ran = reference_parts(network, x, "iterative", "float64", device)
+    iterative = _kept(out / run_folder.trace_file(ITERATIVE), ran, x)
 
-    def judge(name: str, recorded: Trace) -> dict[str, Any]:
-        trace.write(out / run_folder.trace_file(name), recorded)
+    def judge(name: str, ran: Iterable[Trace]) -> dict[str, Any]:
+        recorded = _kept(out / run_folder.trace_file(name), ran, x)
         verdict = verify(
             *((recorded, iterative) if name == PARALLEL else (iterative, recorded)), program, network=network
         )
@@ -156,7 +158,7 @@ def _run_and_verify(
         return row
 
     runs = {ITERATIVE: _row(iterative, labels)}
-    runs[PARALLEL] = judge(PARALLEL, reference(network, x, "parallel", "float32", device))
+    runs[PARALLEL] = judge(PARALLEL, reference_parts(network, x, "parallel", "float32", device))
     for name in names:
         try:
             backend = backends.load(name)
@@ -166,25 +168,34 @@ def _run_and_verify(
             console.print(f"{name}: refused")
             continue
         with tqdm(total=x.shape[0] * x.shape[1], desc=name, unit="step", unit_scale=True, disable=None) as bar:
-            runs[name] = judge(name, simulate(program, x, backend, "float64", "cpu", bar.update))
+            runs[name] = judge(name, simulate_parts(program, x, backend, "float64", "cpu", bar.update))
     return runs
+
+
+def _kept(path: Path, parts: Iterable[Trace], x: np.ndarray) -> Trace:
+    """A run, written part by part, and read from its file."""
+    trace.write_parts(path, parts, len(x))
+    return trace.read(path)
 
 
 def _row(recorded: Trace, labels: np.ndarray | None, verdict: Verdict | None = None) -> dict[str, Any]:
     """What road.json says of a run; ``events`` are sums over layers, samples and steps."""
+    counted = recorded.counted()
     row: dict[str, Any] = {
         "verdict": "reference" if verdict is None else "pass" if verdict.passed else "fail",
         "differ": 0 if verdict is None else verdict.differ,
         "causes": {} if verdict is None else verdict.causes,
-        "neuron_steps": sum(train.size for train in recorded.spikes.values()),
-        "events": {
-            counter: sum(int(table[counter].sum()) for table in recorded.events.values()) for counter in COUNTERS
-        },
+        "neuron_steps": sum(math.prod(train.shape) for train in recorded.spikes.values()),
+        "events": {counter: sum(table[counter] for table in counted.values()) for counter in COUNTERS},
         "seconds": float(recorded.attrs["seconds"]),
         **{name: recorded.attrs[name] for name in ("device", "dtype", "parallel") if name in recorded.attrs},
     }
     if labels is not None:
-        row["accuracy"] = float((recorded.output.argmax(axis=-1) == labels).mean())
+        right = sum(
+            int(np.count_nonzero(recorded.output[samples].argmax(axis=-1) == labels[samples]))
+            for samples in recorded.parts()
+        )
+        row["accuracy"] = right / labels.size
     return row
 
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
-import numpy as np
 from tqdm import tqdm
 
 from spikestrip.command import main
@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from train.score import Score
     from train.tasks import Split
 
-BATCH = 256
+BATCH = 256  # samples that run together at most, as far as the widest stream of all of them keeps below
+PART_BYTES = 1 << 30
 
 
 def score_stripped(checkpoint: Checkpoint, split: Split) -> Score:
@@ -27,22 +28,24 @@ def score_stripped(checkpoint: Checkpoint, split: Split) -> Score:
 
     from convert.strip import strip
     from simulators import backends
+    from spikestrip.execution import parts
     from spikestrip.inputs import expand
     from spikestrip.program import at_sample
-    from train.score import batches, cross_entropy, meter, score
+    from train.score import cross_entropy, meter, score
 
     program = strip(checkpoint.network)
     backend = backends.load("torch")
     sums = torch.zeros(4, dtype=torch.float64)
     with tqdm(total=len(split.labels), desc="stripped network, step by step", unit="seq", disable=None) as bar:
-        for chosen in batches(np.arange(len(split.labels)), BATCH):
+        sample_bytes = 8 * split.inputs.shape[1] * max(map(math.prod, program.shapes.values()))
+        for chosen in parts(len(split.labels), sample_bytes, PART_BYTES, BATCH):
             x = expand(split.inputs[chosen], program.input_shape)
-            recording = backend.run(at_sample(program, int(chosen[0])), x, "float32", "cpu", lambda _: None)
+            recording = backend.run(at_sample(program, chosen.start), x, "float32", "cpu", lambda _: None)
             logits = torch.from_numpy(program.finish(recording.output))
             labels = torch.from_numpy(split.labels[chosen]).long()
             trains = [torch.from_numpy(train).float() for train in recording.spikes.values()]
             sums += meter(logits, labels, cross_entropy(logits, labels), trains)
-            bar.update(len(chosen))
+            bar.update(len(x))
     return score(sums)
 
 

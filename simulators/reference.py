@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -11,13 +12,17 @@ from spikestrip.command import main
 from spikestrip.files import writable
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     import numpy as np
 
-    from spikestrip.trace import Trace
+    from spikestrip.program import Program
+    from spikestrip.trace import Attribute, Trace
     from train.networks import Network
 
 Form = Literal["parallel", "iterative"]
-BATCH = 64
+BATCH = 64  # samples that run together at most, as far as the widest stream of all of them keeps below
+PART_BYTES = 1 << 30
 
 
 @click.command(context_settings={"show_default": True})
@@ -39,7 +44,7 @@ def command(
     writable(output, (*files(checkpoint), input_path))
     network = load(checkpoint).network
     x = inputs.read(input_path, strip(network).input_shape)
-    trace.write(output, reference(network, x, form, dtype, device))
+    trace.write_parts(output, reference_parts(network, x, form, dtype, device), len(x))
     click.echo(f"{output}: {form} reference of {len(x)} sequences in {dtype} on {device}")
 
 
@@ -49,6 +54,13 @@ def reference(network: Network, x: np.ndarray, form: Form, dtype: str, device: s
     parallel: the network as it was trained, its spikes computed by config.parallel (block, which is as exact, in the
     place of scan where there is no CPU); iterative: its stripped program.
     """
+    from spikestrip import trace
+
+    return trace.join(list(reference_parts(network, x, form, dtype, device)))
+
+
+def reference_parts(network: Network, x: np.ndarray, form: Form, dtype: str, device: str) -> Iterator[Trace]:
+    """The same, part by part of the samples. ``seconds`` of a part are those up to its end."""
     import copy
     import time
 
@@ -64,42 +76,51 @@ def reference(network: Network, x: np.ndarray, form: Form, dtype: str, device: s
     from spikestrip.trace import Trace
     from train.devices import check_device
     from train.neurons.methods import default_method
-    from train.neurons.sdn import stands_in
 
     check_device(device)
     program = strip(network)
     kind = getattr(torch, dtype)
-    outputs, trains, events, seconds = [], [], [], 0.0
-    with torch.inference_mode(), tqdm(total=len(x), desc=f"{form} reference", unit="seq", disable=None) as bar:
-        network = copy.deepcopy(network).to(device=device, dtype=kind)
-        if network.config.parallel == "scan":
-            network.set_parallel(default_method(device))
-        for start in range(0, len(x), BATCH):
-            chunk = x[start : start + BATCH]
+    network = copy.deepcopy(network).to(device=device, dtype=kind)
+    if network.config.parallel == "scan":
+        network.set_parallel(default_method(device))
+    attrs = _attrs(network, program, form, dtype, device)
+    sample_bytes = 8 * x.shape[1] * max(map(math.prod, program.shapes.values()))
+    seconds = 0.0
+    with tqdm(total=len(x), desc=f"{form} reference", unit="seq", disable=None) as bar:
+        for samples in execution.parts(len(x), sample_bytes, PART_BYTES, BATCH):
+            chunk = np.array(x[samples])  # a mapped file is read once
+            expanded = expand(chunk, program.input_shape)
             began = time.perf_counter()
-            if form == "parallel":
-                given = torch.from_numpy(chunk).to(device, torch.long if network.config.tokens else kind)
-                logits, fired = network(given, first_sample=start)
-                outputs.append(logits.cpu().numpy())
-                recorded = [train.transpose(1, 2).to(torch.uint8).cpu().numpy() for train in fired]
-                spikes = dict(zip((layer.name for layer in program.spiking), recorded, strict=True))
-            else:
-                stream, spikes = execution.run(
-                    at_sample(program, start),
-                    expand(chunk, program.input_shape),
-                    xp,
-                    lambda array: torch.as_tensor(array).to(device=device, dtype=kind),
-                    lambda tensor: tensor.cpu().numpy(),
-                    lambda _: None,
-                )
-                outputs.append(program.finish(stream))
+            with torch.inference_mode():
+                if form == "parallel":
+                    given = torch.from_numpy(chunk).to(device, torch.long if network.config.tokens else kind)
+                    logits, fired = network(given, first_sample=samples.start)
+                    output = logits.cpu().numpy()
+                    recorded = [train.transpose(1, 2).to(torch.uint8).cpu().numpy() for train in fired]
+                    spikes = dict(zip((layer.name for layer in program.spiking), recorded, strict=True))
+                else:
+                    stream, spikes = execution.run(
+                        at_sample(program, samples.start),
+                        expanded,
+                        xp,
+                        lambda array: torch.as_tensor(array).to(device=device, dtype=kind),
+                        lambda tensor: tensor.cpu().numpy(),
+                        lambda _: None,
+                    )
+                    output = program.finish(stream)
             seconds += time.perf_counter() - began
-            trains.append(spikes)
-            events.append(ledger.count(program, expand(chunk, program.input_shape), spikes))
+            yield Trace(attrs | {"seconds": seconds}, chunk, output, spikes, ledger.count(program, expanded, spikes))
             bar.update(len(chunk))
-    attrs: dict[str, str | int | float | bool] = {
+
+
+def _attrs(network: Network, program: Program, form: Form, dtype: str, device: str) -> dict[str, Attribute]:
+    import torch
+
+    from train.neurons.sdn import stands_in
+
+    attrs: dict[str, Attribute] = {
         "backend": "reference", "form": form, "dtype": dtype, "device": _device_name(device), "seed": program.seed,
-        "seconds": seconds, "program_sha256": program.sha256, "torch": str(torch.__version__),
+        "program_sha256": program.sha256, "torch": str(torch.__version__),
     }  # fmt: skip
     if form == "parallel":
         attrs["parallel"] = network.config.parallel
@@ -107,13 +128,7 @@ def reference(network: Network, x: np.ndarray, form: Form, dtype: str, device: s
             attrs["computed_sha256"] = stands_in(network.config.reset, network.config.tau, network.sdn).sha256
         if network.config.parallel == "pmbc" and network.config.pmbc_iterations:
             attrs["iterations"] = network.config.pmbc_iterations
-    return Trace(
-        attrs,
-        x,
-        np.concatenate(outputs),
-        {layer.name: np.concatenate([chunk[layer.name] for chunk in trains]) for layer in program.spiking},
-        ledger.concatenate(events),
-    )
+    return attrs
 
 
 def _device_name(device: str) -> str:

@@ -18,13 +18,14 @@ from convert.options import announced, rules_options, stated
 from simulators import backends
 from simulators.backends import Backend, Dtype, Progress, Recording
 from spikestrip import __version__, inputs, ledger, trace
-from spikestrip.command import main
+from spikestrip.command import event_step_option, main
 from spikestrip.errors import BadInput, SimulatorFault
+from spikestrip.execution import parts
 from spikestrip.files import writable
 from spikestrip.program import Program, at_sample
 from spikestrip.trace import Trace
 
-_CHUNK_BYTES = 256 << 20
+_PART_BYTES = 256 << 20
 _ENGINES = ("numpy", "torch", "onnxruntime", "lava-nc", "sinabs")
 
 
@@ -40,23 +41,35 @@ def simulate(
     """Run ``program`` on ``x`` and count its events.
 
     x: values (B, T, *input_shape) or token ids (B, T, 1), see spikestrip.inputs.check. ``backend``: one, or its name.
-    ``progress(n)`` is called after every n sample-steps, B*T in all. Samples run together as far as 256 MiB of input
-    allow; a token task of long sequences and many symbols is expanded and run in several parts.
-    ``attrs`` are added to the trace's.
+    ``progress(n)`` is called after every n sample-steps, B*T in all. ``attrs`` are added to the trace's.
 
     Raises Refused when the backend can't hold a layer exactly, BadInput for a bad input or a run that overflows, and
     SimulatorFault when the backend dies or counted other events than the ledger.
     """
+    x = inputs.check(x, program.input_shape, "input")
+    return trace.join(list(simulate_parts(program, x, backend, dtype, device, progress, attrs)))
+
+
+def simulate_parts(
+    program: Program,
+    x: np.ndarray,
+    backend: Backend | str = "numpy",
+    dtype: Dtype = "float64",
+    device: str = "cpu",
+    progress: Progress = lambda steps: None,
+    attrs: Mapping[str, trace.Attribute] | None = None,
+) -> Iterator[Trace]:
+    """The same, part by part of the samples, for a trace that doesn't fit in memory (``trace.write_parts``).
+
+    Samples run together as far as 256 MiB of input and record allow. ``seconds`` of a part are those up to its end.
+    """
     if isinstance(backend, str):
         backend = backends.load(backend)
-    shape = program.input_shape
-    x = inputs.check(x, shape, "input")
     backends.check(backend, program, dtype, device)
-    recordings: list[Recording] = []
-    counts: list[ledger.Events] = []
     seconds = 0.0
-    for samples in _chunks(x, program):
-        part = inputs.expand(x[samples], shape)
+    for samples in parts(len(x), _sample_bytes(program, x.shape[1]), _PART_BYTES):
+        given = inputs.check(np.array(x[samples]), program.input_shape, "input")  # a mapped file is read once
+        part = inputs.expand(given, program.input_shape)
         started = time.perf_counter()
         with np.errstate(all="ignore"):  # an overflow ends in an error that names the layer
             recording = backend.run(
@@ -66,45 +79,38 @@ def simulate(
             _check_recording(program, part, recording, backend.name)
             events = ledger.count(program, part, recording.spikes)
         _compare(events, recording.observed, backend.name)
-        recordings.append(recording)
-        counts.append(events)
-    output = program.finish(np.concatenate([recording.output for recording in recordings]))
-    if not np.isfinite(output).all():
-        raise BadInput(f"backend {backend.name}", "the output is not finite: the run overflowed")
-    return Trace(
-        attrs={
-            "backend": backend.name,
-            "dtype": dtype,
-            "device": device,
-            "program_sha256": program.sha256,
-            "seed": program.seed,
-            "form": "iterative",
-            "seconds": round(seconds, 6),
-            "versions": _versions(),
-            **recordings[0].attrs,
-            **(attrs or {}),
-        },
-        input=x,
-        output=output,
-        spikes={
-            layer.name: np.concatenate([recording.spikes[layer.name] for recording in recordings])
-            for layer in program.spiking
-        },
-        events=ledger.concatenate(counts),
-        observed=ledger.concatenate([recording.observed for recording in recordings]),
-    )
+        output = program.finish(recording.output)
+        if not np.isfinite(output).all():
+            raise BadInput(f"backend {backend.name}", "the output is not finite: the run overflowed")
+        yield Trace(
+            attrs={
+                "backend": backend.name,
+                "dtype": dtype,
+                "device": device,
+                "program_sha256": program.sha256,
+                "seed": program.seed,
+                "form": "iterative",
+                "seconds": round(seconds, 6),
+                "versions": _versions(),
+                **recording.attrs,
+                **(attrs or {}),
+            },
+            input=given,
+            output=output,
+            spikes={layer.name: recording.spikes[layer.name] for layer in program.spiking},
+            events=events,
+            observed=recording.observed,
+        )
 
 
 def _per_sample(progress: Progress, samples: int) -> Progress:
     return lambda steps: progress(steps * samples)
 
 
-def _chunks(x: np.ndarray, program: Program) -> Iterator[slice]:
-    """Parts of the batch whose expanded input fits in memory: samples never see one another."""
-    sample_bytes = x.shape[1] * math.prod(program.input_shape) * 8
-    size = max(1, _CHUNK_BYTES // sample_bytes)
-    for start in range(0, x.shape[0], size):
-        yield slice(start, start + size)
+def _sample_bytes(program: Program, steps: int) -> int:
+    """Of the expanded input, of the record and of the output of one sample."""
+    wide = math.prod(program.input_shape) + math.prod(program.shapes[program.output])
+    return steps * (8 * wide + sum(math.prod(program.shapes[layer.name]) for layer in program.spiking))
 
 
 def _check_recording(program: Program, x: np.ndarray, recording: Recording, name: str) -> None:
@@ -144,13 +150,23 @@ def _versions() -> str:
 @click.command("simulate", context_settings={"show_default": True})
 @click.argument("model", type=click.Path(path_type=Path))
 @click.option("--backend", "name", required=True, help="numpy, torch, onnxruntime, lava, sinabs, or one you installed.")
-@click.option("--input", "source", required=True, type=click.Path(path_type=Path), help="x.npy: (B, T, C), or ids.")
+@click.option(
+    "--input", "source", required=True, type=click.Path(path_type=Path), help="x.npy: (B, T, C), ids, or events."
+)
 @click.option("--dtype", type=click.Choice(get_args(Dtype)), default="float64", help="Arithmetic.")
 @click.option("--device", default="cpu", help="cpu, or cuda where the backend has it.")
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="The trace to write (HDF5).")
+@event_step_option
 @rules_options
 def command(
-    model: Path, name: str, source: Path, dtype: Dtype, device: str, output: Path, **rules: str | float | None
+    model: Path,
+    name: str,
+    source: Path,
+    dtype: Dtype,
+    device: str,
+    output: Path,
+    event_step: int | None,
+    **rules: str | float | None,
 ) -> None:
     """Run MODEL step by step on a simulator, and write its spikes, events and output as a trace.
 
@@ -158,13 +174,14 @@ def command(
     """
     writable(output, (model, source))
     read = announced(model, stated(rules))
-    x = inputs.read(source, read.program.input_shape)
+    x = inputs.read(source, read.program.input_shape, event_step)
     backend = backends.load(name)
     with tqdm(total=x.shape[0] * x.shape[1], desc=f"simulate on {name}", unit="step", unit_scale=True) as bar:
         remarks = {"remarks": "; ".join(read.remarks)} if read.remarks else {}
-        result = simulate(read.program, x, backend, dtype, device, bar.update, remarks)
-    trace.write(output, result)
-    click.echo(f"{output}: {len(x)} sequences on {name} in {dtype}, {result.attrs['seconds']:.2f} s")
+        with trace.writing(output, len(x)) as writer:
+            for part in simulate_parts(read.program, x, backend, dtype, device, bar.update, remarks):
+                writer.append(part)
+    click.echo(f"{output}: {len(x)} sequences on {name} in {dtype}, {part.attrs['seconds']:.2f} s")
 
 
 if __name__ == "__main__":

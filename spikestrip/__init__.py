@@ -33,6 +33,7 @@ _LAZY = {
     "from_torch": "convert",
     "simulate": "simulators.run",
     "verify": "deploy.verify",
+    "certify": "deploy.certify",
     "raster": "deploy.reporting.plots",
     "to_sinabs": "simulators.backends.sinabs",
 }
@@ -47,7 +48,7 @@ __all__ = [
     "Trace",
     "chain",
     "read",
-    *("load", "save", "from_torch", "simulate", "verify", "raster", "to_sinabs"),
+    *("load", "save", "from_torch", "simulate", "verify", "certify", "raster", "to_sinabs"),
 ]
 
 

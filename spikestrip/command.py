@@ -11,6 +11,11 @@ import click
 
 from spikestrip.errors import SpikestripError
 
+event_step_option = click.option(
+    "--event-step", type=click.IntRange(1), help="Of an .npy file of events: a step, in the unit of their t."
+)
+"""For every command whose --input may be events (``spikestrip.events``)."""
+
 
 def main(command: click.Command, arguments: Sequence[str] | None = None) -> NoReturn:
     """Run a click command on ``arguments`` (default: the process's own) and exit.

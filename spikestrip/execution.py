@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from types import ModuleType
 
 import numpy as np
@@ -12,6 +12,19 @@ from threadpoolctl import threadpool_limits
 from spikestrip.errors import BadInput
 from spikestrip.operations import Array, SpikingOperation, State
 from spikestrip.program import INPUT, Layer, Program
+
+PART_BYTES = 64 << 20
+
+
+def parts(samples: int, sample_bytes: int, limit: int | None = None, most: int | None = None) -> Iterator[slice]:
+    """Slices of a batch, each of at most ``limit`` bytes and ``most`` samples, and of one sample at least.
+
+    Samples never see one another, so whoever folds over the parts needs memory for one of them.
+    """
+    room = PART_BYTES if limit is None else limit
+    size = max(1, min(room // max(1, sample_bytes), samples if most is None else most))
+    for start in range(0, samples, size):
+        yield slice(start, min(start + size, samples))
 
 
 class Stepper:

@@ -76,16 +76,21 @@ def existing(path: str | os.PathLike[str]) -> Path:
 
 def read_array(path: str | os.PathLike[str]) -> np.ndarray:
     """The array in an .npy file, in memory. Raises BadInput for anything else: it never unpickles."""
+    return np.array(map_array(path))
+
+
+def map_array(path: str | os.PathLike[str]) -> np.ndarray:
+    """The same, left in the file and read where it is looked at."""
     file = existing(path)
     try:
-        # mapped first: a header that promises more than the file holds is refused before memory is taken
+        # mapped: a header that promises more than the file holds is refused before memory is taken
         array = np.load(file, mmap_mode="r", allow_pickle=False)
     except (ValueError, OSError, EOFError) as error:
         raise BadInput(file, f"is not a whole .npy file of numbers ({str(error).splitlines()[0]})") from error
     if not isinstance(array, np.ndarray):
         array.close()
         raise BadInput(file, "is an .npz archive; give one .npy array")
-    return np.array(array)
+    return array
 
 
 def read_json(path: str | os.PathLike[str]) -> dict[str, Any]:

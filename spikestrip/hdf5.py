@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from pathlib import Path
 
@@ -11,25 +12,31 @@ from spikestrip.errors import BadInput
 from spikestrip.files import existing
 
 MAX_BYTES = 8 << 30
+MAX_PIECE = 1 << 30  # bytes of one sample, and of one chunk, in a file that is read by samples
 MAX_RATIO = 2000
 MAX_OBJECTS = 1_000_000
 MAX_DEPTH = 64
 
 
-def scan(path: str | os.PathLike[str]) -> Path:
-    """Refuse (BadInput) what is no HDF5 file, links to other places, stores data elsewhere, or expands like a bomb."""
+def scan(path: str | os.PathLike[str], by_samples: tuple[str, ...] | None = None) -> Path:
+    """Refuse (BadInput) what is no HDF5 file, links to other places, stores data elsewhere, or expands like a bomb.
+
+    by_samples: the file is read sample by sample, so that only one of them must fit in memory; and in these groups a
+    data set may be its fill value for the most part, of which nothing is stored.
+    """
     file = existing(path)
     try:
         with h5py.File(file, "r") as root:
-            _Scan(file).group(root, "", 0)
+            _Scan(file, by_samples).group(root, "", 0)
     except (OSError, RuntimeError, KeyError, ValueError) as error:
         raise BadInput(file, f"is not a readable HDF5 file ({str(error).splitlines()[0]})") from error
     return file
 
 
 class _Scan:
-    def __init__(self, file: Path) -> None:
+    def __init__(self, file: Path, by_samples: tuple[str, ...] | None) -> None:
         self.file = file
+        self.by_samples = by_samples
         self.objects = 0
         self.bytes = 0
         self.stored = file.stat().st_size
@@ -56,6 +63,14 @@ class _Scan:
         if item.external or item.is_virtual:
             raise BadInput(self.file, f"{where} keeps its data in another file; refused")
         size = item.size * item.dtype.itemsize if item.size else 0
+        limit: float = MAX_BYTES
+        if self.by_samples is not None and item.shape:
+            limit = math.inf
+            piece = max(size // max(1, item.shape[0]), math.prod(item.chunks or (0,)) * item.dtype.itemsize)
+            if piece > MAX_PIECE:
+                raise BadInput(self.file, f"{where} expands to {piece} bytes a sample or a chunk; refused")
+            if where.startswith(self.by_samples):
+                return
         self.bytes += size
-        if self.bytes > MAX_BYTES or self.bytes > MAX_RATIO * max(self.stored, 1 << 16):
+        if self.bytes > limit or self.bytes > MAX_RATIO * max(self.stored, 1 << 16):
             raise BadInput(self.file, f"{where} expands to {self.bytes} bytes from a file of {self.stored}; refused")

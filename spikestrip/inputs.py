@@ -1,4 +1,4 @@
-"""The input of a run: an .npy file of values (B, T, C), or of token ids (B, T, 1) that become one-hot."""
+"""The input of a run: an .npy file of values (B, T, C), of token ids (B, T, 1) that become one-hot, or of events."""
 
 from __future__ import annotations
 
@@ -8,16 +8,27 @@ from pathlib import Path
 
 import numpy as np
 
+from spikestrip import events
 from spikestrip.errors import BadInput
-from spikestrip.files import read_array
+from spikestrip.execution import parts
+from spikestrip.files import map_array
 from spikestrip.operations import Shape
 
 _EXACT_INTEGERS = 1 << 24  # the last up to which float32 holds every integer
 
 
-def read(path: str | os.PathLike[str], shape: Shape) -> np.ndarray:
-    """Read an input for a program whose input step has ``shape``: see ``check`` for what is taken and returned."""
-    return check(read_array(path), shape, Path(path))
+def read(path: str | os.PathLike[str], shape: Shape, event_step: int | None = None) -> np.ndarray:
+    """Read an input for a program whose input step has ``shape``: see ``check`` for what is taken and returned.
+
+    What needs no conversion stays in the file, mapped. A structured array is a recording of events, x, y, p, t, and
+    becomes frames of steps of ``event_step`` (``events.frames``).
+    """
+    array = map_array(path)
+    if events.is_events(array):
+        array = events.frames(array, shape, event_step, Path(path))
+    elif event_step is not None:
+        raise BadInput("--event-step", f"is for files of events; {path} holds {array.dtype}")
+    return check(array, shape, Path(path))
 
 
 def check(x: np.ndarray, shape: Shape, where: object) -> np.ndarray:
@@ -37,13 +48,15 @@ def check(x: np.ndarray, shape: Shape, where: object) -> np.ndarray:
     if x.size == 0:
         raise BadInput(where, f"is empty: shape {x.shape}; it needs at least one sample and one step")
     if tokens:
-        if x.min() < 0 or x.max() >= shape[0]:
-            raise BadInput(where, f"holds token ids from {x.min()} to {x.max()}; the program knows 0 to {shape[0] - 1}")
+        low, high = int(x.min()), int(x.max())
+        if low < 0 or high >= shape[0]:
+            raise BadInput(where, f"holds token ids from {low} to {high}; the program knows 0 to {shape[0] - 1}")
         return x
     if x.dtype.kind in "iu" and (x.min() < -_EXACT_INTEGERS or x.max() > _EXACT_INTEGERS):
         raise BadInput(where, f"holds integers beyond {_EXACT_INTEGERS}, which float32 rounds")
-    if not np.isfinite(x).all():
-        raise BadInput(where, "holds NaN or infinity")
+    for samples in parts(len(x), x[0].nbytes):
+        if not np.isfinite(x[samples]).all():
+            raise BadInput(where, "holds NaN or infinity")
     return x if x.dtype == np.float64 else x.astype(np.float32, copy=False)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -27,14 +27,6 @@ def count_step(
     if layer.operation.spiking and output is not None:
         counted["spikes"] = np.count_nonzero(output.reshape(output.shape[0], -1), axis=1)
     return counted
-
-
-def concatenate(parts: Sequence[Events]) -> Events:
-    """The events of all samples from those of parts of a batch."""
-    return {
-        layer: {counter: np.concatenate([part[layer][counter] for part in parts]) for counter in counters}
-        for layer, counters in parts[0].items()
-    }
 
 
 def count(program: Program, x: np.ndarray, spikes: Mapping[str, np.ndarray]) -> Events:

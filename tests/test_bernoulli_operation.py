@@ -99,7 +99,7 @@ def test_a_batch_run_in_parts_draws_as_the_whole(name: str, monkeypatch: pytest.
     program = strip(network())
     x = normal(7, 20, 2)
     whole = simulate(program, x, backends.load(name))
-    monkeypatch.setattr(simulators.run, "_CHUNK_BYTES", 3 * 20 * 2 * 8)
+    monkeypatch.setattr(simulators.run, "_PART_BYTES", 3 * 20 * 2 * 8)
     parts = simulate(program, x, backends.load(name))
     for layer, train in whole.spikes.items():
         np.testing.assert_array_equal(parts.spikes[layer], train)

@@ -95,7 +95,7 @@ def test_token_ids_are_one_hot_and_stay_ids_in_the_trace(monkeypatch: pytest.Mon
         for step in range(11):
             hot[sample, step, ids[sample, step, 0]] = 1
     direct = simulate(program, hot, NumpyBackend())
-    monkeypatch.setattr(run, "_CHUNK_BYTES", 11 * 7 * 8 * 2)  # two samples at a time
+    monkeypatch.setattr(run, "_PART_BYTES", 11 * 7 * 8 * 2)  # two samples at a time
     parts = []
     chunked = simulate(program, ids, NumpyBackend(), progress=parts.append)
     assert sum(parts) == 5 * 11

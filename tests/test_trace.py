@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from pathlib import Path
 
@@ -63,13 +64,100 @@ def test_what_the_file_holds(tmp_path: Path) -> None:
         assert file["input"].compression == "gzip"
         assert file["layers/z_first/spikes"].dtype == np.uint8
         assert file["layers/z_first/spikes"].compression == "gzip"
-        assert file["events/a_second/spikes"].dtype == np.int64
+        assert file["layers/z_first/spikes"].shape == (2, 3, 1)  # six neurons in a byte
+        assert file["layers/z_first/spikes"].attrs["neurons"] == 6
+        assert file["events/a_second/spikes"].dtype == np.int32
         assert file["observed/z_first/spikes"].shape == (2, 3)
+
+
+def old(path: Path, of: Trace) -> None:
+    """The first layout: a byte for each spike, and every counter as int64."""
+    with h5py.File(path, "w") as file:
+        file.attrs.update(of.attrs)
+        file.attrs.update(format="spikestrip-trace", version=1, input_sha256=trace.input_sha256(of.input))
+        file.create_dataset("input", data=of.input, compression="gzip")
+        file.create_dataset("output", data=of.output)
+        file.create_group("layers").attrs["order"] = list(of.spikes)
+        for name, train in of.spikes.items():
+            file.create_dataset(f"layers/{name}/spikes", data=train, compression="gzip")
+        for kind, tables in (("events", of.events), ("observed", of.observed)):
+            for name, counters in tables.items():
+                for counter, values in counters.items():
+                    file.create_dataset(f"{kind}/{name}/{counter}", data=values, compression="gzip")
+
+
+def same(one: Trace, two: Trace) -> None:
+    assert list(one.spikes) == list(two.spikes)
+    for a, b in (
+        (one.input, two.input),
+        (one.output, two.output),
+        *((one.spikes[name], two.spikes[name]) for name in one.spikes),
+        *((one.events[name][c], two.events[name][c]) for name in one.events for c in one.events[name]),
+        *((one.observed[name][c], two.observed[name][c]) for name in one.observed for c in one.observed[name]),
+    ):
+        assert (a.shape, a.dtype) == (b.shape, b.dtype)
+        np.testing.assert_array_equal(a, b)
+
+
+def test_a_file_of_the_first_version_is_read(tmp_path: Path) -> None:
+    written = example(batch=5)
+    old(tmp_path / "t.h5", written)
+    same(trace.read(tmp_path / "t.h5"), written)
+
+
+@pytest.mark.parametrize("sizes", [[5], [1, 1, 1, 1, 1], [2, 3], [4, 1]])
+def test_parts_make_the_file_of_the_whole(sizes: list[int], tmp_path: Path) -> None:
+    written = example(batch=5)
+    written.events["z_first"]["spikes"][3, 1] = 2**40  # beyond 32 bits, after the first samples
+    ends = np.cumsum([0, *sizes])
+    trace.write_parts(tmp_path / "t.h5", (written[a:b] for a, b in itertools.pairwise(ends)), 5)
+    read = trace.read(tmp_path / "t.h5")
+    same(read, written)
+    assert read.attrs["input_sha256"] == trace.input_sha256(written.input)
+    same(read[1:3], written[1:3])
+    np.testing.assert_array_equal(read.spikes["z_first"][np.array([4, 0]), 1:], written.spikes["z_first"][[4, 0], 1:])
+    np.testing.assert_array_equal(read.spikes["z_first"][2, :, :3], written.spikes["z_first"][2, :, :3])
+
+
+def test_what_is_constant_takes_no_room(tmp_path: Path) -> None:
+    written = example(batch=5)
+    written.events["a_second"]["spikes"][:] = 7
+    trace.write_parts(tmp_path / "t.h5", (written[i : i + 1] for i in range(5)), 5)
+    with h5py.File(tmp_path / "t.h5") as file:
+        assert file["events/a_second/spikes"].id.get_storage_size() == 0
+        assert (file["events/a_second/spikes"][()] == 7).all()  # whoever reads it sees numbers
+        assert file["events/z_first/spikes"].id.get_storage_size() > 0
+    same(trace.read(tmp_path / "t.h5"), written)
+
+
+def test_a_long_run_with_one_event_is_no_bomb(tmp_path: Path) -> None:
+    """Nearly all of its counters are fill values: 400 MB of numbers in a file of less than a megabyte."""
+    steps, counters = 50_000, 20
+    zeros = np.zeros((1, steps), np.int64)
+    attrs: dict[str, trace.Attribute] = {"backend": "numpy"}
+    table = {f"c{number}": zeros for number in range(counters)}
+    last = {**table, **{name: zeros + (np.arange(steps) == 7) for name in table}}
+    x, y, silent = np.zeros((1, steps, 1), np.float32), np.zeros((1, 1)), np.zeros((1, steps, 1), np.uint8)
+    parts = (Trace(attrs, x, y, {"n": silent}, {"n": last if sample == 99 else table}) for sample in range(100))
+    trace.write_parts(tmp_path / "t.h5", parts, 100)
+    assert (tmp_path / "t.h5").stat().st_size < 1 << 20
+    read = trace.read(tmp_path / "t.h5")
+    assert read.counted()["n"]["c3"] == 1
+
+
+def test_too_few_samples_and_spikes_of_two_leave_no_file(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match="got 2 samples of 3"):
+        trace.write_parts(tmp_path / "t.h5", [example(batch=2)], 3)
+    twice = example()
+    twice.spikes["z_first"][0, 0, 0] = 2
+    with pytest.raises(BadInput, match="z_first"):
+        trace.write(tmp_path / "t.h5", twice)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_an_interrupted_write_leaves_nothing(tmp_path: Path) -> None:
     broken = example()
-    broken.spikes["z_first"] = np.array(object())
+    broken.spikes["z_first"] = np.full((2, 3, 6), object())
     with pytest.raises(TypeError):
         trace.write(tmp_path / "t.h5", broken)
     assert list(tmp_path.iterdir()) == []
@@ -80,7 +168,7 @@ def test_a_failed_write_keeps_what_was_there(tmp_path: Path) -> None:
     trace.write(path, example())
     before = path.read_bytes()
     broken = example()
-    broken.spikes["z_first"] = np.array(object())
+    broken.spikes["z_first"] = np.full((2, 3, 6), object())
     with pytest.raises(TypeError):
         trace.write(path, broken)
     assert path.read_bytes() == before
@@ -134,7 +222,7 @@ def deep(file: h5py.File) -> None:
 
 SPOILED: dict[str, tuple[Callable[[h5py.File], object], str]] = {
     "another format": (attribute("format", "something"), "not a Spikestrip trace"),
-    "a later version": (attribute("version", 2), "version 2"),
+    "a later version": (attribute("version", 3), "version 3"),
     "another hash": (attribute("input_sha256", "0" * 64), "hash"),
     "no input": (replace("input", None), "lacks"),
     "no output": (replace("output", None), "lacks"),
@@ -163,6 +251,10 @@ SPOILED: dict[str, tuple[Callable[[h5py.File], object], str]] = {
     "data in another file": (storage, "another file"),
     "a virtual data set": (virtual, "another file"),
     "a bomb": (bomb, "expands"),
+    "more neurons than bits": (lambda file: file["layers/z_first/spikes"].attrs.update(neurons=9), "9 neurons"),
+    "fewer": (lambda file: file["layers/z_first/spikes"].attrs.update(neurons=0), "0 neurons"),
+    "neurons of text": (lambda file: file["layers/z_first/spikes"].attrs.update(neurons="six"), "lacks"),
+    "bits beyond the neurons": (lambda file: file["layers/z_first/spikes"].__setitem__((0, 0, 0), 1), "bits beyond"),
     "depth": (deep, "deep"),
 }
 

@@ -35,8 +35,11 @@ def check(
     source: str | os.PathLike[str] | None = None,
     dt: float | None = None,
     reset: str | None = None,
+    event_step: int | None = None,
 ) -> Report:
     """Run the NIR file ``path`` on the input of the .npy file ``source`` under every platform's rule.
+
+    event_step: of a ``source`` that holds events (``spikestrip.events``).
 
     Without ``source``: Bernoulli spikes, rate 0.3, 200 steps, seed 0. dt: seconds of a step; by default what the
     file's metadata say or 1e-4, and 1 for our own canonical files. Raises BadInput where the reference,
@@ -50,15 +53,22 @@ def check(
     try:
         if not ours:
             rules = dataclasses.replace(rules, dt=standard.step(loaded, rules))
-        return _Checker(loaded, rules, source, ours).report()
+        return _Checker(loaded, rules, source, ours, event_step).report()
     except BadInput as error:
-        if error.where in ("--dt", "--reset") or error.where == str(source):
+        if error.where in ("--dt", "--reset", "--event-step") or error.where == str(source):
             raise
         raise BadInput(loaded.source, f"node {error.where}: {error.reason}") from error
 
 
 class _Checker:
-    def __init__(self, loaded: Loaded, rules: Rules, source: str | os.PathLike[str] | None, ours: bool) -> None:
+    def __init__(
+        self,
+        loaded: Loaded,
+        rules: Rules,
+        source: str | os.PathLike[str] | None,
+        ours: bool,
+        event_step: int | None,
+    ) -> None:
         self.whole = canonical.program(loaded.graph) if ours else None
         self.original = loaded
         self.loaded = dataclasses.replace(loaded, graph=_standard(loaded.graph)) if ours else loaded
@@ -79,7 +89,7 @@ class _Checker:
         if source is None:
             self.x = (np.random.default_rng(0).random((1, STEPS, *shape)) < RATE).astype(np.float32)
         else:
-            self.x = inputs.expand(inputs.read(source, shape), shape)
+            self.x = inputs.expand(inputs.read(source, shape, event_step), shape)
         self.source = source
         self.right = self.run(self.reference, self.program)
         self.letter(self.right)

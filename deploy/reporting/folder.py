@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,8 @@ class Row:
 class RunFolder:
     """metrics, labels, traces and verdicts by row name, backends that ``refused`` and why, and what is ``missing``.
 
+    fired, counted: of each trace, its spikes by layer, its events by layer and counter, over samples and steps.
+
     Raises BadInput for a folder that isn't there, holds no trace, or holds a damaged file.
     """
 
@@ -57,6 +60,8 @@ class RunFolder:
         self.missing += [trace_file(name) for name in expected if name not in self.traces]
         if not self.traces:
             raise BadInput(self.path, "holds no trace: is it a run folder?")
+        self.fired = {name: recorded.fired() for name, recorded in self.traces.items()}
+        self.counted = {name: recorded.counted() for name, recorded in self.traces.items()}
         self.verdicts = {name: read_json(self.path / verdict_file(name)) for name in self.traces if name != ITERATIVE}
         self.missing += [verdict_file(name) for name, verdict in self.verdicts.items() if not verdict]
 
@@ -78,32 +83,33 @@ class RunFolder:
     def _row(self, name: str, recorded: Trace) -> Row:
         attrs, verdict = recorded.attrs, self.verdicts.get(name)
         title = f"{name} ({attrs['parallel']})" if name == PARALLEL and "parallel" in attrs else name
-        neurons = sum(train.size for train in recorded.spikes.values())
+        neurons = sum(math.prod(train.shape) for train in recorded.spikes.values())
         seconds = attrs.get("seconds")
         return Row(
             name=title,
             runs_on=f"{attrs.get('device', '?')}, {attrs.get('dtype', '?')}",
             accuracy=self._accuracy(recorded),
-            spiking_rate=sum(int(train.sum(dtype=np.int64)) for train in recorded.spikes.values()) / max(neurons, 1),
+            spiking_rate=sum(self.fired[name].values()) / max(neurons, 1),
             differ=verdict.get("differ") if verdict else None,
             causes=verdict.get("causes", {}) if verdict else {},
             verdict="reference" if name == ITERATIVE else (verdict or {}).get("verdict", "missing"),
-            synaptic_acs=_per_sample(recorded, "synaptic_acs"),
-            macs=_per_sample(recorded, "effective_macs", "state_macs"),
+            synaptic_acs=self._per_sample(name, "synaptic_acs"),
+            macs=self._per_sample(name, "effective_macs", "state_macs"),
             seconds=float(seconds) if seconds is not None else None,
         )
 
     def _accuracy(self, recorded: Trace) -> float | None:
-        answers = recorded.output.argmax(axis=-1)
-        if self.labels is None or self.labels.shape != answers.shape:
+        if self.labels is None or self.labels.shape != recorded.output.shape[:-1]:
             return None
-        return float((answers == self.labels).mean())
+        right = sum(
+            int(np.count_nonzero(recorded.output[samples].argmax(axis=-1) == self.labels[samples]))
+            for samples in recorded.parts()
+        )
+        return right / self.labels.size
 
-
-def _per_sample(recorded: Trace, *counters: str) -> float | None:
-    if not recorded.events:
-        return None
-    total = sum(
-        int(table[counter].sum()) for table in recorded.events.values() for counter in counters if counter in table
-    )
-    return total / len(recorded.input)
+    def _per_sample(self, name: str, *counters: str) -> float | None:
+        events = self.counted[name]
+        if not events:
+            return None
+        total = sum(table[counter] for table in events.values() for counter in counters if counter in table)
+        return total / len(self.traces[name].input)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from pathlib import Path
 from typing import Any
@@ -42,12 +43,12 @@ def _content(folder: RunFolder) -> dict[str, Any]:
     compared = {run: recorded for run, recorded in folder.traces.items() if run in ("iterative", "parallel")}
     compared = compared or {name: reference}
     rates = {
-        run: {layer: float(train.mean()) for layer, train in recorded.spikes.items()}
+        run: {layer: folder.fired[run][layer] / math.prod(train.shape) for layer, train in recorded.spikes.items()}
         for run, recorded in compared.items()
     }
     by_layer = {
-        layer: {counter: float(values.sum() / len(values)) for counter, values in table.items()}
-        for layer, table in reference.events.items()
+        layer: {counter: events / len(reference.input) for counter, events in table.items()}
+        for layer, table in folder.counted[name].items()
     }
     raster, sample = None, None
     if len(compared) == 2:
@@ -81,6 +82,10 @@ def _sample(folder: RunFolder) -> int:
     first = (folder.verdicts.get("parallel") or {}).get("first")
     if first:
         return int(first["sample"])
-    a, b = (folder.traces[run].spikes for run in ("parallel", "iterative"))
-    differing = np.flatnonzero(sum((a[name] != b[name]).any(axis=(1, 2)) for name in a))
-    return int(differing[0]) if differing.size else 0
+    a, b = (folder.traces[run] for run in ("parallel", "iterative"))
+    for samples in a.parts():
+        wrong = [(train[samples] != b.spikes[name][samples]).any(axis=(1, 2)) for name, train in a.spikes.items()]
+        differing = np.flatnonzero(np.any(wrong, axis=0))
+        if differing.size:
+            return samples.start + int(differing[0])
+    return 0

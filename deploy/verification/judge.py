@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from deploy.verification import alignment, pair, surrogates
 from deploy.verification.causes import CAUSES, CODE, Side
+from deploy.verification.comparison import Compared, compare
 from deploy.verification.differences import Differences
 from deploy.verification.judged import Judged
-from deploy.verification.outputs import SOUND, compare_events, compare_outputs
-from deploy.verification.replay import Replay
+from deploy.verification.outputs import SOUND, by_program, by_spikes_alone
 from deploy.verification.rounding import STATEMENT
 from deploy.verification.verdict import Verdict, earliest, layer_entry
 from spikestrip.program import Program
@@ -47,17 +46,18 @@ def verify(
     sides = (Side("reference", reference, reference_program), Side("trace", trace, trace_program))
     pair.check(*sides, program)
     order = [layer.name for layer in program.spiking] if program else list(trace.spikes)
-    differ = {name: reference.spikes[name] != trace.spikes[name] for name in order}
+    compared = compare(reference, trace, order)
+    differ = {name: layer.keys for name, layer in compared.items()}
     if program is None:
-        return _by_spikes_alone(sides, differ)
-    equal = not any(wrong.any() for wrong in differ.values())
+        return _by_spikes_alone(sides, compared)
+    equal = not any(keys.size for keys in differ.values())
     if network is not None:
         surrogates.check(network, program, sides)
-    judged = [_judge(sides[0], program, differ, network)]
     alike = [(side.saturates_at, side.dtype, side.form, side.own) for side in sides]
     same = equal and alike[0] == alike[1]
-    judged.append(_judge(sides[1], program, differ, network, judged[0].replay if same else None))
-    whole = None if equal else _whole_trace(judged)
+    judged = [_judge(sides[0], program, differ, network, twin=sides[1] if same else None)]
+    judged.append(_judge(sides[1], program, differ, network, done=judged[0] if same else None))
+    whole = None if equal else _whole_trace(judged, compared)
     if whole is None:
         for one in judged:
             one.find_faults()
@@ -66,15 +66,15 @@ def verify(
             one.against = Judged(side, program, differ)
     failures = [sentence for one in judged for sentence in one.failures]
     if whole is not None:
-        codes = {name: np.full(np.count_nonzero(wrong), CODE[whole]) for name, wrong in differ.items()}
+        codes = {name: np.full(keys.size, CODE[whole]) for name, keys in differ.items()}
     else:
-        codes = {name: _causes(judged, name, wrong) for name, wrong in differ.items()}
-        failures += _orphans(differ, codes)
-    output = compare_outputs(judged)
-    events = {one.side.role: compare_events(one.side, one.replay.events) for one in judged}
+        codes = {name: _causes(judged, name, keys) for name, keys in differ.items()}
+        failures += _orphans(compared, codes)
+    output = by_program(judged)
+    events = {one.side.role: one.stated.events for one in judged}
     failures += [f"events: {role}: {state}" for role, state in events.items() if state not in SOUND]
     failures += [output["fault"]] if output["fault"] else []
-    layers = {name: _judged_layer(judged, name, wrong, codes[name]) for name, wrong in differ.items()}
+    layers = {name: _judged_layer(judged, name, layer, codes[name]) for name, layer in compared.items()}
     return Verdict(
         layers=layers,
         first=earliest(layers),
@@ -85,45 +85,49 @@ def verify(
         sides={one.side.role: one.side.describe() for one in judged},
         failures=failures,
         notes=[note for one in judged for note in one.notes] + _float64_notes(judged),
-        differences=_differences(trace.spikes, differ, codes),
+        differences=_differences(compared, codes),
     )
 
 
-def _differences(
-    fired: Mapping[str, np.ndarray], differ: dict[str, np.ndarray], codes: dict[str, np.ndarray]
-) -> dict[str, Differences]:
+def _differences(compared: dict[str, Compared], codes: dict[str, np.ndarray]) -> dict[str, Differences]:
     return {
-        name: Differences(wrong.shape, np.flatnonzero(wrong), codes[name].astype(np.uint8), fired[name][wrong])
-        for name, wrong in differ.items()
+        name: Differences(layer.shape, layer.keys, codes[name].astype(np.uint8), layer.fired)
+        for name, layer in compared.items()
     }
 
 
 def _judge(
-    side: Side, program: Program, differ: dict[str, np.ndarray], network: Network | None, done: Replay | None = None
+    side: Side,
+    program: Program,
+    differ: dict[str, np.ndarray],
+    network: Network | None,
+    twin: Side | None = None,
+    done: Judged | None = None,
 ) -> Judged:
     """A side by its own program or form, if it has one, and else by the program that both stand for."""
     if side.own is not None:
-        return Judged(side.itself(), side.own, differ, done)
-    judged = Judged(side, program, differ, done)
+        return Judged(side.itself(), side.own, differ, twin and twin.itself(), done)
+    judged = Judged(side, program, differ, twin, done)
     if side.declared is None:
         return judged
     if network is None:
         judged.undeclare()
         return judged
     wrong = surrogates.contradicted(judged, network)
-    if any(where.any() for where in wrong.values()):
-        judged = Judged(side, program, {name: where | wrong[name] for name, where in differ.items()})
+    if any(keys.size for keys in wrong.values()):
+        judged = Judged(side, program, {name: np.union1d(keys, wrong[name]) for name, keys in differ.items()}, twin)
         judged.contradict(wrong)
     return judged
 
 
-def _by_spikes_alone(sides: tuple[Side, Side], differ: dict[str, np.ndarray]) -> Verdict:
+def _by_spikes_alone(sides: tuple[Side, Side], compared: dict[str, Compared]) -> Verdict:
     """Counting, locating, and the two faults that spikes alone can prove."""
     reference, trace = (side.trace.spikes for side in sides)
     cause, failures = "unexplained", []
-    if any(wrong.any() for wrong in differ.values()):
-        order, delays = alignment.find_order(trace, reference), alignment.find_delays(trace, reference)
-        if order is not None and not alignment.distance({n: train[order] for n, train in trace.items()}, reference):
+    if any(layer.keys.size for layer in compared.values()):
+        order = alignment.find_order(trace, reference, compared)
+        delays = alignment.find_delays(trace, reference, compared)
+        if order is not None and not alignment.distance(alignment.undo_order(trace, order), reference):
             cause = "samples"
             failures.append(alignment.order_sentence("trace", order))
         elif delays and not alignment.distance(alignment.undo_delays(trace, reference, delays), reference):
@@ -131,10 +135,10 @@ def _by_spikes_alone(sides: tuple[Side, Side], differ: dict[str, np.ndarray]) ->
             failures.append(alignment.delay_sentence("trace", delays))
         else:
             failures.append(ADVICE)
-    output = compare_outputs(sides)
+    output = by_spikes_alone(sides, compared)
     failures += [output["fault"]] if output["fault"] else []
-    codes = {name: np.full(np.count_nonzero(wrong), CODE[cause]) for name, wrong in differ.items()}
-    layers = {name: layer_entry(reference[name], trace[name], name, codes[name]) for name in differ}
+    codes = {name: np.full(layer.keys.size, CODE[cause]) for name, layer in compared.items()}
+    layers = {name: layer_entry(name, layer, codes[name]) for name, layer in compared.items()}
     return Verdict(
         layers=layers,
         first=earliest(layers),
@@ -145,22 +149,23 @@ def _by_spikes_alone(sides: tuple[Side, Side], differ: dict[str, np.ndarray]) ->
         sides={side.role: side.describe() for side in sides},
         failures=failures,
         notes=["judged by the spikes alone: no program was given"],
-        differences=_differences(trace, differ, codes),
+        differences=_differences(compared, codes),
     )
 
 
-def _whole_trace(judged: list[Judged]) -> str | None:
+def _whole_trace(judged: list[Judged], compared: dict[str, Compared]) -> str | None:
     """ "samples" or "delay", when undoing it on the side that contradicts the program more explains that side."""
     suspect = judged[1] if judged[1].beyond_rounding() >= judged[0].beyond_rounding() else judged[0]
     other = judged[0] if suspect is judged[1] else judged[1]
     if not suspect.beyond_rounding():
         return None
     role, spikes, model = suspect.side.role, suspect.side.trace.spikes, other.side.trace.spikes
-    order, delays = alignment.find_order(spikes, model), alignment.find_delays(spikes, model)
-    if order is not None and _explains(suspect, {name: train[order] for name, train in spikes.items()}):
+    order = alignment.find_order(spikes, model, compared)
+    if order is not None and _explains(suspect, alignment.undo_order(spikes, order)):
         suspect.failures.append(alignment.order_sentence(role, order))
         suspect.rename("samples")
         return "samples"
+    delays = alignment.find_delays(spikes, model, compared)
     if delays is not None and _explains(suspect, alignment.undo_delays(spikes, model, delays)):
         suspect.failures.append(alignment.delay_sentence(role, delays))
         suspect.rename("delay")
@@ -168,32 +173,31 @@ def _whole_trace(judged: list[Judged]) -> str | None:
     return None
 
 
-def _explains(suspect: Judged, spikes: dict[str, np.ndarray]) -> bool:
+def _explains(suspect: Judged, spikes: alignment.Spikes) -> bool:
     """Whether the undone spikes follow the program: wholly, or, on a side that may err, far better than before."""
     trace = suspect.side.trace
-    undone = Side(suspect.side.role, Trace(trace.attrs, trace.input, trace.output, spikes))
-    nothing = {name: np.zeros(train.shape, bool) for name, train in spikes.items()}
+    undone = Side(suspect.side.role, Trace(trace.attrs, trace.input, trace.output, dict(spikes)))
+    nothing = {name: np.empty(0, np.int64) for name in spikes}
     after = Judged(undone, suspect.program, nothing).beyond_rounding()
     return after == 0 or (suspect.side.declared is not None and after * 2 < suspect.beyond_rounding())
 
 
-def _causes(judged: list[Judged], name: str, wrong: np.ndarray) -> np.ndarray:
+def _causes(judged: list[Judged], name: str, keys: np.ndarray) -> np.ndarray:
     """The cause of each difference of a layer, in the order of their keys: that of the side that is wrong.
 
     Where both are, the graver; where neither is, each is right by its own history, and the difference is carried.
     """
-    keys = np.flatnonzero(wrong)
     reference, trace = (one.codes_at(name, keys) for one in judged)
     return np.maximum(reference, trace)
 
 
-def _orphans(differ: dict[str, np.ndarray], codes: dict[str, np.ndarray]) -> list[str]:
+def _orphans(compared: dict[str, Compared], codes: dict[str, np.ndarray]) -> list[str]:
     """The first difference of a sample has nothing to be carried from, whatever the replays say: unexplained."""
     clocks = {}
-    for number, (name, wrong) in enumerate(differ.items()):
-        sample, step, _ = np.nonzero(wrong)
-        clocks[name] = (sample, step * len(differ) + number)
-    start = np.full(max((len(wrong) for wrong in differ.values()), default=0), np.iinfo(np.int64).max)
+    for number, (name, layer) in enumerate(compared.items()):
+        sample, step, _ = layer.places
+        clocks[name] = (sample, step * len(compared) + number)
+    start = np.full(max((layer.shape[0] for layer in compared.values()), default=0), np.iinfo(np.int64).max)
     for sample, clock in clocks.values():
         np.minimum.at(start, sample, clock)
     failures = []
@@ -205,12 +209,11 @@ def _orphans(differ: dict[str, np.ndarray], codes: dict[str, np.ndarray]) -> lis
     return failures
 
 
-def _judged_layer(judged: list[Judged], name: str, wrong: np.ndarray, codes: np.ndarray) -> dict[str, Any]:
-    reference, trace = (one.side.trace.spikes[name] for one in judged)
-    entry = layer_entry(reference, trace, name, codes)
+def _judged_layer(judged: list[Judged], name: str, compared: Compared, codes: np.ndarray) -> dict[str, Any]:
+    entry = layer_entry(name, compared, codes)
     first = entry["first"]
     if first is not None:
-        key = np.ravel_multi_index((first["sample"], first["step"], first["neuron"]), wrong.shape)
+        key = np.ravel_multi_index((first["sample"], first["step"], first["neuron"]), compared.shape)
         for role, one in zip(("reference_potential", "potential"), judged, strict=True):
             decisions = one.decisions[name]
             first[role] = float(decisions.potentials[decisions.at(np.array([key]))[0]])

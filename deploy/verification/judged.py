@@ -11,9 +11,11 @@ from deploy.verification import replay as replaying
 from deploy.verification.causes import CODE, Side
 from deploy.verification.hypotheses import explain_path
 from deploy.verification.layer_faults import explain
+from deploy.verification.outputs import Stated
 from deploy.verification.replay import ROWS, Replay, Spikes, entering, replay
 from deploy.verification.rounding import NOTABLE, Arithmetic
 from deploy.verification.systematic import systematic
+from spikestrip import ledger
 from spikestrip.operations import SpikingOperation
 from spikestrip.program import Program
 
@@ -26,13 +28,16 @@ HYPOTHESIS_VALUES = 1 << 20  # values of one layer on which other neurons are tr
 class Judged:
     """The replay of one side, and in ``codes`` the cause of each of its ``Decisions`` (0 where it is right).
 
-    asked: layer -> (B, T, N) booleans, the decisions to look at although they may be right.
-    done: the replay of the same spikes, if there is one.
+    asked: layer -> (n,) rising positions in the flattened spikes: the decisions to look at although they may be right.
+    twin: another side of the same spikes, which the same replay serves; done: the side whose twin this is.
+    ``stated``: what the side states beside its spikes, held against the replay.
     ``against``: of a side with a program of its own, the same decisions judged by the program that it stands for.
     ``failures`` has a sentence on each fault, ``notes`` what could not be judged.
     """
 
-    def __init__(self, side: Side, program: Program, asked: Spikes, done: Replay | None = None) -> None:
+    def __init__(
+        self, side: Side, program: Program, asked: Spikes, twin: Side | None = None, done: Judged | None = None
+    ) -> None:
         self.side = side
         self.program = program
         self.against: Judged | None = None
@@ -41,12 +46,23 @@ class Judged:
         self.operations: dict[str, SpikingOperation] = program.neurons
         self.sizes = {name: math.prod(program.shapes[name]) for name in self.operations}
         arithmetic = None if side.unit is None else Arithmetic(side.dtype, side.unit, side.form == "parallel")
-        self.replay = done or replay(program, side.trace.input, side.trace.spikes, asked, side.saturates_at, arithmetic)
+        self.stated: Stated = done.twin if done and done.twin else Stated(side, program)
+        self.twin: Stated | None = Stated(twin, program) if twin else None
+        self.replay: Replay = (
+            done.replay
+            if done
+            else replay(program, side.trace.input, side.trace.spikes, asked, side.saturates_at, arithmetic, self._look)
+        )
         self.decisions = self.replay.decisions
         self.errors = self._errors()
         self.codes = {name: self._code(name) for name in self.operations}
         if side.parallel in EXACT:
             self._decided_ties()
+
+    def _look(self, samples: slice, output: np.ndarray, events: ledger.Events) -> None:
+        for stated in (self.stated, self.twin):
+            if stated is not None:
+                stated.look(samples, output, events)
 
     def _errors(self) -> dict[str, np.ndarray | None]:
         side = self.side
@@ -179,9 +195,8 @@ class Judged:
         return {name: (values, spikes[name].reshape(values.shape)) for name, values in received.items()}
 
     def contradict(self, wrong: Spikes) -> None:
-        """Decisions, of those that were asked for, that the side's own form doesn't make."""
-        for name, where in wrong.items():
-            keys = np.flatnonzero(where)
+        """Decisions, of those that were asked for, that the side's own form doesn't make: layer -> positions."""
+        for name, keys in wrong.items():
             self.codes[name][self.decisions[name].at(keys)] = CODE["unexplained"]
 
     def undeclare(self) -> None:

@@ -14,7 +14,7 @@ from spikestrip.trace import input_sha256
 def check(reference: Side, trace: Side, program: Program | None) -> None:
     """Raise BadInput unless both traces are of the same input and program, and of the same layers and shapes."""
     for side in (reference, trace):
-        _check_side(side)
+        _check_side(side, program)
     mine, other = trace.trace, reference.trace
     if input_sha256(mine.input) != input_sha256(other.input):
         raise BadInput("trace", "was recorded from another input than the reference (input_sha256 differs)")
@@ -52,17 +52,22 @@ def _check_own(side: Side, program: Program | None) -> None:
         raise BadInput(option, "has other spiking layers, input or output than the program that it stands for")
 
 
-def _check_side(side: Side) -> None:
+def _check_side(side: Side, program: Program | None) -> None:
     x, train = side.trace.input, side.trace.spikes
     if x.ndim < 3 or x.shape[0] < 1 or x.shape[1] < 1:
         raise BadInput(side.role, f"input has shape {x.shape}, not (B, T, C) of at least one sample and step")
     for name, spikes in train.items():
         if spikes.ndim != 3 or spikes.shape[:2] != x.shape[:2]:
             raise BadInput(side.role, f"layer {name}: spikes are {spikes.shape}, not ({x.shape[0]}, {x.shape[1]}, N)")
-        if (spikes > 1).any():
-            raise BadInput(side.role, f"layer {name}: spikes are not 0 or 1")
-    if not np.isfinite(side.trace.output).all():
-        raise BadInput(side.role, "output holds NaN or infinity")
+    for samples in side.trace.parts():
+        part = side.trace[samples]
+        for name, spikes in part.spikes.items():
+            if spikes.size and spikes.max() > 1:
+                raise BadInput(side.role, f"layer {name}: spikes are not 0 or 1")
+        if not np.isfinite(part.output).all():
+            raise BadInput(side.role, "output holds NaN or infinity")
+        if program is not None:
+            inputs.check(part.input, program.input_shape, f"{side.role}, input")
 
 
 def _check_program(side: Side, program: Program) -> None:
@@ -70,7 +75,6 @@ def _check_program(side: Side, program: Program) -> None:
         raise BadInput(
             "program", f"is another one ({program.sha256[:12]}) than the traces ran ({side.program_sha256[:12]})"
         )
-    inputs.check(side.trace.input, program.input_shape, "trace, input")
     for layer in program.spiking:
         size = int(np.prod(program.shapes[layer.name]))
         train = side.trace.spikes.get(layer.name)

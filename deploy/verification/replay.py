@@ -31,6 +31,7 @@ from spikestrip.operations import (
 from spikestrip.program import Program, at_sample
 
 Spikes = Mapping[str, np.ndarray]
+Seen = Callable[[str, int, int, np.ndarray, np.ndarray | None, np.ndarray], object]
 ROWS = 8  # samples stepped together: what a step touches stays in a core's cache
 FADING = 0.95  # a step: what a neuron's arithmetics differed by twenty steps ago counts for a third
 
@@ -63,7 +64,7 @@ class Decisions:
 
 @dataclasses.dataclass
 class Replay:
-    """What a replay found. output: (B, ...) as ``Program.finish`` gives it; events: as ``ledger.count`` gives them.
+    """What a replay found.
 
     bounds: layer -> (N,) the largest bound on |u' - that of the float64 replay|, None where none is known; running: the
     largest that a decision had in the side's own arithmetic; measured: the largest difference between two arithmetics
@@ -73,8 +74,6 @@ class Replay:
     """
 
     decisions: dict[str, Decisions]
-    output: np.ndarray
-    events: ledger.Events
     bounds: dict[str, np.ndarray | None]
     running: dict[str, np.ndarray]
     measured: dict[str, float] | None
@@ -91,20 +90,22 @@ def replay(
     asked: Mapping[str, np.ndarray],
     limit: float | None = None,
     arithmetic: Arithmetic | None = None,
+    look: Callable[[slice, np.ndarray, ledger.Events], None] = lambda samples, output, events: None,
+    seen: Seen | None = None,
 ) -> Replay:
     """Replay ``program`` in float64, clamped to ``spikes``, and look at every decision.
 
     Beside it runs, if ``arithmetic`` is float32 and step by step, the side's own; and a second one of the same
     precision, to measure what rounding really does: sums of products rounded once, or all of it step by step.
 
-    x: (B, T, ...) as a trace holds it; spikes: layer -> (B, T, N); asked: layer -> (B, T, N) booleans, decisions to
-    keep although they may be right; limit: |u'| at which the trace's machine saturates.
+    x: (B, T, ...) as a trace holds it; spikes: layer -> (B, T, N); asked: layer -> (n,) rising positions in the
+    flattened spikes of decisions to keep although they may be right; limit: |u'| at which the trace's machine
+    saturates; look: is shown the output (as ``Program.finish`` gives it) and the events (as ``ledger.count``) of ROWS
+    samples after ROWS samples. Needs memory for these, and for the decisions that are kept.
+    seen(layer, first sample, step, excess, bound or None, contradicts): called with every decision, (rows, N) each, in
+    the side's own arithmetic.
     """
     batch, steps = x.shape[:2]
-    events: ledger.Events = {
-        layer.name: {counter: np.zeros((batch, steps), np.int64) for counter in COUNTERS} for layer in program.layers
-    }
-    output: list[np.ndarray] = []
     found: dict[str, list[tuple[np.ndarray, ...]]] = {layer.name: [] for layer in program.spiking}
     single = arithmetic is not None and arithmetic.dtype == "float32"
     own = single and arithmetic is not None and not arithmetic.parallel
@@ -121,6 +122,11 @@ def replay(
         rows = slice(start, min(start + ROWS, batch))
         size = rows.stop - rows.start
         expanded = inputs.expand(x[rows], program.input_shape)
+        record = {name: train[rows] for name, train in spikes.items()}
+        keep = {name: _within(asked[name], rows, (size, steps, n)) for name, n in size_of.items()}
+        events: ledger.Events = {
+            layer.name: {counter: np.zeros((size, steps), np.int64) for counter in COUNTERS} for layer in program.layers
+        }
         given: dict[type, np.ndarray] = {np.float64: expanded.astype(np.float64)}
         here = at_sample(program, start)
         stepper = mine = Stepper(here, size)
@@ -134,16 +140,16 @@ def replay(
         neurons = {name: operation.bind(cast) for name, operation in double.items()}
         errors = None
         if arithmetic is not None:
-            norms = _norms(here, given[np.float64], spikes, rows) if arithmetic.parallel else None
+            norms = _norms(here, given[np.float64], record) if arithmetic.parallel else None
             errors = Running(here, arithmetic, steps, norms)
             unknown |= errors.unknown
         exceeded = {name: np.zeros((size, n), bool) for name, n in size_of.items()}
         recent = {name: np.zeros((size, n)) for name, n in size_of.items()}
         stream = np.empty((size, steps, *program.shapes[program.output]))
         for t in range(steps):
-            streams = own_streams = stepper.step(given[np.float64][:, t], _clamp(program, spikes, rows, t))
+            streams = own_streams = stepper.step(given[np.float64][:, t], _clamp(program, record, t))
             if single:
-                clamped = _clamp(program, spikes, rows, t, np.float32)
+                clamped = _clamp(program, record, t, np.float32)
                 own_streams = mine.step(given[np.float32][:, t], clamped) if own else streams
                 other.step(given[np.float32][:, t], clamped)  # type: ignore[union-attr]
             now = errors.step(mine, own_streams) if errors else {}
@@ -154,11 +160,11 @@ def replay(
             for layer in program.layers:
                 counted = ledger.count_step(program, layer, stepper.entering[layer.name], streams[layer.name])
                 for counter, value in counted.items():
-                    events[layer.name][counter][rows, t] = value
+                    events[layer.name][counter][:, t] = value
             for name, operation in neurons.items():
                 potential = stepper.potentials[name].reshape(size, -1)
                 mined = mine.potentials[name]
-                recorded = spikes[name][rows, t] != 0
+                recorded = record[name][:, t] != 0
                 contradicts = operation.fire(mine.before[name], mined).reshape(size, -1) != recorded
                 wrong = contradicts
                 if own:
@@ -172,6 +178,8 @@ def replay(
                 entered = np.full((size, size_of[name]), np.inf) if entered is None else entered.reshape(size, -1)
                 np.maximum(received[name], entered.max(axis=0), out=received[name])
                 bound = np.zeros((size, size_of[name])) if name not in now else now[name].reshape(size, -1)
+                if seen is not None:
+                    seen(name, start, t, excess, bound if name in now else None, contradicts)
                 apart = np.abs(mined.reshape(size, -1) - potential) if own else 0.0
                 np.maximum(bounds[name], (bound + apart).max(axis=0), out=bounds[name])
                 np.maximum(running[name], bound.max(axis=0), out=running[name])
@@ -182,7 +190,7 @@ def replay(
                     recent[name] = np.maximum(differing, FADING * recent[name])
                 if limit is not None:
                     exceeded[name] |= np.abs(potential) >= limit
-                sample, neuron = np.nonzero(wrong | asked[name][rows, t])
+                sample, neuron = np.nonzero(wrong | keep[name][:, t])
                 if sample.size:
                     keys = ((start + sample) * steps + t) * potential.shape[1] + neuron
                     at = (sample, neuron)
@@ -191,13 +199,13 @@ def replay(
                     columns = (potential, wrong, exceeded[name], excess, contradicts, bound, exact, recent[name])
                     found[name].append((keys, *(column[at] for column in columns)))
         stepper.check_finite()
-        output.append(program.finish(stream))
+        look(rows, program.finish(stream), events)
     known = {
         name: None if arithmetic is None or name in unknown or not np.isfinite(bound).all() else bound
         for name, bound in bounds.items()
     }
     return Replay(
-        {name: _gather(parts) for name, parts in found.items()}, np.concatenate(output), events, known, running,
+        {name: _gather(parts) for name, parts in found.items()}, known, running,
         measured if single else None, largest, ties, received, level,
     )  # fmt: skip
 
@@ -240,7 +248,7 @@ def _once_rounded(program: Program) -> Program:
     )
 
 
-def _norms(program: Program, x: np.ndarray, spikes: Spikes, rows: slice) -> dict[str, np.ndarray]:
+def _norms(program: Program, x: np.ndarray, spikes: Spikes) -> dict[str, np.ndarray]:
     """Layer -> (B, *shape) root of the sum of the squares that enter each SSM: an FFT's error has no time."""
     stepper = Stepper(program, len(x))
     squares = {
@@ -249,7 +257,7 @@ def _norms(program: Program, x: np.ndarray, spikes: Spikes, rows: slice) -> dict
         if isinstance(layer.operation, S4D)
     }
     for t in range(x.shape[1] if squares else 0):
-        stepper.step(x[:, t], _clamp(program, spikes, rows, t))
+        stepper.step(x[:, t], _clamp(program, spikes, t))
         for name, total in squares.items():
             total += stepper.entering[name] ** 2
     return {name: np.sqrt(total) for name, total in squares.items()}
@@ -276,7 +284,7 @@ def entering(
     given: np.ndarray = inputs.expand(x, program.input_shape).astype(dtype)
     stepper = Stepper(program, batch, np, lambda array: array.astype(dtype))
     for t in range(steps):
-        stepper.step(given[:, t], _clamp(program, spikes, slice(0, batch), t, dtype))
+        stepper.step(given[:, t], _clamp(program, spikes, t, dtype))
         for name, values in kept.items():
             values[:, t] = stepper.entering[name]
     return kept
@@ -306,6 +314,15 @@ def potentials(operation: SpikingOperation, entering: np.ndarray, spikes: np.nda
     return result
 
 
-def _clamp(program: Program, spikes: Spikes, rows: slice, t: int, dtype: type = np.float64) -> dict[str, np.ndarray]:
+def _within(keys: np.ndarray, rows: slice, shape: tuple[int, int, int]) -> np.ndarray:
+    """Booleans of these samples, true at those of ``keys`` that lie in them."""
+    start, stop = (row * shape[1] * shape[2] for row in (rows.start, rows.stop))
+    here = keys[slice(*np.searchsorted(keys, (start, stop)))]
+    mask = np.zeros(math.prod(shape), bool)
+    mask[here - start] = True
+    return mask.reshape(shape)
+
+
+def _clamp(program: Program, spikes: Spikes, t: int, dtype: type = np.float64) -> dict[str, np.ndarray]:
     """The recorded spikes of one step, as the stepper takes them."""
-    return {name: train[rows, t].reshape(-1, *program.shapes[name]).astype(dtype) for name, train in spikes.items()}
+    return {name: train[:, t].reshape(-1, *program.shapes[name]).astype(dtype) for name, train in spikes.items()}

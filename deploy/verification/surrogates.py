@@ -38,7 +38,7 @@ def check(network: Network, program: Program, sides: Iterable[Side]) -> None:
 
 
 def contradicted(judged: Judged, network: Network) -> dict[str, np.ndarray]:
-    """Layer -> (B, T, N) booleans: decisions that the side's own form doesn't make on what the layer received.
+    """Layer -> decisions that the side's own form doesn't make on what the layer received: positions, rising.
 
     Inputs are known up to the rounding of what led to them (``Replay.received``): where that leaves both decisions
     possible, none is held.
@@ -50,7 +50,7 @@ def contradicted(judged: Judged, network: Network) -> dict[str, np.ndarray]:
 
     side, names = judged.side, list(judged.operations)
     modules = [module for module in network.modules() if isinstance(module, SpikingNeuron)]
-    wrong = {name: np.zeros(side.trace.spikes[name].shape, bool) for name in names}
+    wrong: dict[str, list[np.ndarray]] = {name: [] for name in names}
     kind = getattr(torch, side.dtype)
     for start in range(0, len(side.trace.input), ROWS):
         rows = np.arange(start, min(start + ROWS, len(side.trace.input)))
@@ -67,5 +67,6 @@ def contradicted(judged: Judged, network: Network) -> dict[str, np.ndarray]:
                 surely, possibly = possible.pmbc(x, apart, neuron, int(side.trace.attrs["iterations"]))
             recorded = fired != 0
             sure, open_ = (held.numpy().swapaxes(1, 2) for held in (surely, possibly))
-            wrong[name][rows] = (recorded & ~open_) | (~recorded & sure)
-    return wrong
+            bad = (recorded & ~open_) | (~recorded & sure)
+            wrong[name].append(np.flatnonzero(bad) + start * bad[0].size)
+    return {name: np.concatenate(keys) for name, keys in wrong.items()}

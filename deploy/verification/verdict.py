@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import io
 import json
+import math
 import os
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ import numpy as np
 
 from deploy.verification import differences
 from deploy.verification.causes import CAUSES, CODE, FAULTS
+from deploy.verification.comparison import Compared
 from deploy.verification.differences import Differences
 from spikestrip.files import atomic
 
@@ -101,25 +103,27 @@ class Verdict:
             temporary.write_text(json.dumps(self.to_dict(), indent=2, allow_nan=False) + "\n")
 
 
-def layer_entry(reference: np.ndarray, trace: np.ndarray, name: str, codes: np.ndarray) -> dict[str, Any]:
-    """A layer's part of the verdict. reference, trace: (B, T, N); codes: of the differences, in flattened order."""
-    sample, step, neuron = np.nonzero(reference != trace)
+def layer_entry(name: str, compared: Compared, codes: np.ndarray) -> dict[str, Any]:
+    """A layer's part of the verdict. codes: of the differences, in the order of their keys."""
     counts = np.bincount(codes, minlength=len(CAUSES))
     first = None
     if codes.size:
+        sample, step, neuron = compared.places
         at = np.lexsort((neuron, sample, step))[0]
-        place = tuple(int(index[at]) for index in (sample, step, neuron))
+        spike = int(compared.fired[at])
         first = {
             "layer": name,
-            **dict(zip(("sample", "step", "neuron"), place, strict=True)),
+            "sample": int(sample[at]),
+            "step": int(step[at]),
+            "neuron": int(neuron[at]),
             "cause": CAUSES[codes[at]],
-            "spike": int(trace[place]),
-            "reference_spike": int(reference[place]),
+            "spike": spike,
+            "reference_spike": 1 - spike,
         }
     return {
-        "decisions": int(trace.size),
-        "spikes": int(np.count_nonzero(trace)),
-        "reference_spikes": int(np.count_nonzero(reference)),
+        "decisions": math.prod(compared.shape),
+        "spikes": compared.spikes,
+        "reference_spikes": compared.reference_spikes,
         "differ": int(codes.size),
         "causes": {cause: int(counts[code]) for cause, code in CODE.items() if counts[code]},
         "first": first,
