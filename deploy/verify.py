@@ -46,6 +46,11 @@ __all__ = ["Verdict", "command", "verify"]
     type=click.Path(path_type=Path),
     help="Write the verdict here too, and NAME.differences.h5 beside it.",
 )
+@click.option(
+    "--shrink",
+    type=click.Path(path_type=Path),
+    help="Where it fails: cut the failure down, and write it as a folder (needs --program).",
+)
 @rules_options
 def command(
     reference: Path,
@@ -56,6 +61,7 @@ def command(
     checkpoint: Path | None,
     sdn: Path | None,
     report: Path | None,
+    shrink: Path | None,
     **rules: str | float | None,
 ) -> int:
     """Compare TRACE with REFERENCE spike for spike, and name the cause of every difference.
@@ -72,9 +78,11 @@ def command(
         for target in (report, beside(report)):
             writable(target, (reference, trace, checkpoint, sdn, *read_too))
     program, reference_program, trace_program = _programs(models, stated(rules))
+    if shrink is not None and (program is None or reference_model or trace_model or checkpoint):
+        raise BadInput("--shrink", "needs --program, and can't yet judge a side that has a program of its own")
+    sides = read(reference), read(trace)
     verdict = verify(
-        read(reference),
-        read(trace),
+        *sides,
         program,
         reference_program=reference_program,
         trace_program=trace_program,
@@ -83,6 +91,11 @@ def command(
     table.show(verdict, Console())
     if report is not None:
         verdict.write(report)
+    if shrink is not None and program is not None and not verdict.passed:
+        from deploy.shrinking.making import by_trace
+
+        made = by_trace(program, *sides, verdict, shrink)
+        click.echo(f"{shrink}: {made.size}" if made else "not shrunk: the spikes alone don't fail in this way")
     return 0 if verdict.passed else 1
 
 

@@ -33,7 +33,9 @@ _LAZY = {
     "from_torch": "convert",
     "simulate": "simulators.run",
     "verify": "deploy.verify",
+    "certify": "deploy.certify",
     "raster": "deploy.reporting.plots",
+    "to_sinabs": "simulators.backends.sinabs",
 }
 
 __all__ = [
@@ -46,7 +48,7 @@ __all__ = [
     "Trace",
     "chain",
     "read",
-    *("load", "save", "from_torch", "simulate", "verify", "raster"),
+    *("load", "save", "from_torch", "simulate", "verify", "certify", "raster", "to_sinabs"),
 ]
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, fx, nn
 
+from convert.modules import sinabs
 from convert.modules.building import Built
 from convert.modules.neurons import is_neuron
 from convert.modules.tracing import ROOT
@@ -38,6 +39,9 @@ def check(root: nn.Module, graph: fx.Graph, built: Built, x: np.ndarray) -> None
     """
     seen: dict[str, Any] = {}
     _to_float64(root)
+    if any(sinabs.is_neuron(module) for module in root.modules()):
+        _check_sequence(root, built, x)
+        return
     for path in built.neurons:
         root.get_submodule(path).register_forward_hook(lambda _, __, output, path=path: seen.update({path: output}))
     stepper = Stepper(built.program, len(x))
@@ -59,9 +63,45 @@ def check(root: nn.Module, graph: fx.Graph, built: Built, x: np.ndarray) -> None
         _compare(ROOT, step, found, output, RELATIVE * max(1.0, np.abs(output).max()))
 
 
+def _check_sequence(root: nn.Module, built: Built, x: np.ndarray) -> None:
+    """The same for sinabs' layers, which take whole sequences: (B, T, *shape), or (B*T, *shape) where squeezed."""
+    held = {path: module for path, module in root.named_modules() if sinabs.is_neuron(module)}
+    squeezed = {sinabs.is_squeezed(module) for module in held.values()}
+    if len(squeezed) > 1 or any(is_neuron(module) for module in root.modules()):
+        raise Refused(ROOT, "mixes neurons that take one step, (B, T, ...) and (B*T, ...); use one kind")
+    seen: dict[str, Any] = {}
+    for path, module in held.items():
+        vars(module).update(batch_size=len(x), num_timesteps=STEPS)
+        # sinabs' spikes are float32, which a float64 layer after them would not take
+        module.register_forward_hook(lambda _, __, output, path=path: seen.setdefault(path, output.double()))
+    entering = torch.from_numpy(np.repeat(x[:, None], STEPS, axis=1))
+    try:
+        with torch.no_grad():
+            found = root(entering.flatten(0, 1) if True in squeezed else entering)
+    except Exception as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise BadInput(ROOT, f"does not run on the example, repeated {STEPS} times: {reason}") from error
+
+    def at(output: Any, step: int) -> Any:
+        if not isinstance(output, Tensor) or output.numel() % (len(x) * STEPS):
+            raise Refused(ROOT, "gives no stream over time on the example, repeated")
+        return output.unflatten(0, (len(x), -1))[:, step] if True in squeezed else output[:, step]
+
+    stepper = Stepper(built.program, len(x))
+    for step in range(STEPS):
+        streams = stepper.step(x)
+        for path, stream in built.neurons.items():
+            if stream in streams:
+                _compare(path, step, at(seen[path], step), streams[stream], 0.0)
+        output = streams[built.program.output]
+        _compare(ROOT, step, at(found, step), output, RELATIVE * max(1.0, np.abs(output).max()))
+
+
 def _to_float64(root: nn.Module) -> None:
     """Every number of ``root`` in float64 on the CPU, every neuron at rest and its spikes in float64 too."""
     for module in root.modules():
+        if sinabs.is_neuron(module):
+            _hold_alphas(module)
         for name, parameter in module._parameters.items():
             if parameter is not None:
                 module._parameters[name] = nn.Parameter(parameter.detach().cpu().double(), requires_grad=False)
@@ -74,6 +114,15 @@ def _to_float64(root: nn.Module) -> None:
             # snnTorch's spikes are float32, which a float64 layer after them would not take
             step = vars(module)["spike_grad"]
             vars(module)["spike_grad"] = lambda shifted, step=step: step(shifted).double()
+
+
+def _hold_alphas(module: Any) -> None:
+    """Let a sinabs neuron, at rest, use the decays of its own dtype in float64 too."""
+    decays = zip(("alpha_mem", "alpha_syn"), sinabs.alphas(module), strict=True)
+    module.train_alphas = True
+    for name, decay in decays:
+        module._parameters[name] = None if decay is None else nn.Parameter(decay.clone(), requires_grad=False)
+    module._buffers.update(dict.fromkeys(module._buffers, torch.zeros(0)))
 
 
 def _compare(where: str, step: int, found: Any, expected: np.ndarray, tolerance: float) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import fx, nn
 
-from convert.modules import layers
+from convert.modules import layers, sinabs
 from convert.modules.neurons import STATES, Fired, add_neuron, is_neuron
 from convert.modules.program_builder import ProgramBuilder
 from convert.modules.tracing import ROOT
@@ -22,7 +22,7 @@ from spikestrip.program import INPUT, Program
 class Built:
     """A program, and where the module's own values are in it.
 
-    neurons: path of a snnTorch neuron -> the stream of its spikes.
+    neurons: path of a spiking neuron -> the stream of its spikes.
     arguments: argument of forward -> (path, place) of the neuron that takes it and returns the next one at that place.
     """
 
@@ -57,6 +57,7 @@ class _Walk:
         self.values: dict[fx.Node, str | Fired | _Unreadable] = {}
         self.items: dict[fx.Node, tuple[str, int]] = {}  # path of a neuron, and which of its values
         self.neurons: dict[str, str] = {}
+        self.called: set[str] = set()
         self.arguments: dict[str, tuple[str, int]] = {}
         self.output = ""
 
@@ -69,6 +70,11 @@ class _Walk:
             module = self.root.get_submodule(where)
             if is_neuron(module):
                 self.values[node] = self._neuron(where, module, node)
+            elif sinabs.is_neuron(module):
+                self.values[node] = self._sinabs(where, module, node)
+            elif sinabs.is_sum_pool(module):
+                entering = self.stream(where, *_arguments(where, node, ("input",)))
+                self.values[node] = self.builder.add(where, sinabs.sum_pool(where, module), entering)
             elif type(module) in layers.LAYERS:
                 self.values[node] = self._layer(where, module, node)
             else:
@@ -117,9 +123,21 @@ class _Walk:
             return None
         return made if isinstance(made, Affine | Conv1d | Conv2d) else None
 
-    def _neuron(self, path: str, module: nn.Module, node: fx.Node) -> str | Fired:
-        if path in self.neurons:
+    def _sinabs(self, path: str, module: Any, node: fx.Node) -> str:
+        self._call_once(path)
+        (source,) = _arguments(path, node, ("input_data",))
+        stream = sinabs.add_neuron(self.builder, path, module, self.stream(path, source))
+        if module.spike_fn is not None:
+            self.neurons[path] = stream
+        return stream
+
+    def _call_once(self, path: str) -> None:
+        if path in self.called:
             raise Refused(path, "is called more than once; forward must be one time step, without the loop over time")
+        self.called.add(path)
+
+    def _neuron(self, path: str, module: nn.Module, node: fx.Node) -> str | Fired:
+        self._call_once(path)
         names = STATES[type(module).__name__]
         source, *states = _arguments(path, node, ("input_", *names))
         if any(state is not None for state in states):

@@ -45,9 +45,9 @@ def trace(module: nn.Module) -> tuple[nn.Module, fx.Graph]:
 
 
 def is_leaf(module: nn.Module) -> bool:
-    """True for a layer of torch or snnTorch, or of a class made from one: it is known as a whole, or not at all."""
-    bases = (base for base in type(module).__mro__ if base not in CONTAINERS)
-    return any(base.__module__.split(".")[0] == "snntorch" or base.__module__.startswith("torch.nn.") for base in bases)
+    """True for a layer of torch, snnTorch or sinabs, or of a class made from one: known as a whole, or not at all."""
+    bases = (base.__module__ for base in type(module).__mro__ if base not in CONTAINERS)
+    return any(name.split(".")[0] in ("snntorch", "sinabs") or name.startswith("torch.nn.") for name in bases)
 
 
 @contextmanager

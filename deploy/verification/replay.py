@@ -31,6 +31,7 @@ from spikestrip.operations import (
 from spikestrip.program import Program, at_sample
 
 Spikes = Mapping[str, np.ndarray]
+Seen = Callable[[str, int, int, np.ndarray, np.ndarray | None, np.ndarray], object]
 ROWS = 8  # samples stepped together: what a step touches stays in a core's cache
 FADING = 0.95  # a step: what a neuron's arithmetics differed by twenty steps ago counts for a third
 
@@ -90,6 +91,7 @@ def replay(
     limit: float | None = None,
     arithmetic: Arithmetic | None = None,
     look: Callable[[slice, np.ndarray, ledger.Events], None] = lambda samples, output, events: None,
+    seen: Seen | None = None,
 ) -> Replay:
     """Replay ``program`` in float64, clamped to ``spikes``, and look at every decision.
 
@@ -100,6 +102,8 @@ def replay(
     flattened spikes of decisions to keep although they may be right; limit: |u'| at which the trace's machine
     saturates; look: is shown the output (as ``Program.finish`` gives it) and the events (as ``ledger.count``) of ROWS
     samples after ROWS samples. Needs memory for these, and for the decisions that are kept.
+    seen(layer, first sample, step, excess, bound or None, contradicts): called with every decision, (rows, N) each, in
+    the side's own arithmetic.
     """
     batch, steps = x.shape[:2]
     found: dict[str, list[tuple[np.ndarray, ...]]] = {layer.name: [] for layer in program.spiking}
@@ -174,6 +178,8 @@ def replay(
                 entered = np.full((size, size_of[name]), np.inf) if entered is None else entered.reshape(size, -1)
                 np.maximum(received[name], entered.max(axis=0), out=received[name])
                 bound = np.zeros((size, size_of[name])) if name not in now else now[name].reshape(size, -1)
+                if seen is not None:
+                    seen(name, start, t, excess, bound if name in now else None, contradicts)
                 apart = np.abs(mined.reshape(size, -1) - potential) if own else 0.0
                 np.maximum(bounds[name], (bound + apart).max(axis=0), out=bounds[name])
                 np.maximum(running[name], bound.max(axis=0), out=running[name])

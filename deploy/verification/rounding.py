@@ -226,10 +226,11 @@ def _layer_norm(op: LayerNorm, c: Context) -> np.ndarray:
     size = c.x.shape[1]
     deviation = np.sqrt(c.x.var(axis=1, keepdims=True) + op.eps)
     weight, bias = np.abs(op.weight), np.abs(op.bias)
-    # the Jacobian is a projection over the deviation: at most 1/deviation in the 2-norm
+    # the Jacobian is a projection over the deviation: at most 1/deviation in the 2-norm, also where the error led
     rounded = np.linalg.norm(c.e, axis=1, keepdims=True) + (math.log2(size + 1) + 9) * c.unit * np.abs(c.x).max(
         axis=1, keepdims=True
     ) * (size if c.parallel else 1)
+    deviation = np.maximum(deviation - rounded / math.sqrt(size), math.sqrt(op.eps))
     return np.asarray(weight / deviation * rounded + (size + 8) * c.unit * (np.abs(c.y) + 2 * bias))
 
 

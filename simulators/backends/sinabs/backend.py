@@ -1,12 +1,5 @@
 """The sinabs backend: sinabs's own LIF, IAF and ExpLeak layers hold the neurons; all else runs on torch.
 
-What sinabs 3.1 really computes, with norm_input=False, SingleSpike and alpha set to the decay itself:
-
-    v = alpha*v + I;  s = (v - threshold >= 0)
-    v = v*(s == 0) + 0  (MembraneReset)   or   v = v - s*threshold  (MembraneSubtract)
-
-Each product and sum is rounded by itself, and v - threshold is negative exactly when v < threshold, so this is the
-LIF of ours (docs/api.md) bit for bit, in float32 and in float64. ``gain`` multiplies the current before it enters.
 sinabs has no layer for an SSM, GLU, LayerNorm or a bare threshold, no synapse beyond torch's own, and no bias in an
 integrator: those run as the operation's own torch step, and ``sinabs_layers`` in the trace names what sinabs held.
 """
@@ -21,11 +14,10 @@ from typing import Any, ClassVar
 
 import array_api_compat.torch as xp
 import numpy as np
-import sinabs.layers as sl  # never sinabs.backend: it imports samna, whose import installs software
 import torch
-from sinabs.activation import MembraneReset, MembraneSubtract, SingleSpike
 
 from simulators.backends import Dtype, Progress, Recording
+from simulators.backends.sinabs.neurons import leaky_integrator, lif
 from spikestrip import execution
 from spikestrip.operations import LIF, LeakyIntegrator, Operation, RefractoryLIF, Shape, State, Threshold
 from spikestrip.program import Layer, Program
@@ -97,7 +89,7 @@ class _Held(Operation):
 
     def bind(self, convert: Callable[[np.ndarray], torch.Tensor]) -> _Held:
         neuron = self.neuron.bind(convert)
-        layer = _leaky_integrator(neuron) if isinstance(neuron, LeakyIntegrator) else _lif(neuron)
+        layer = leaky_integrator(neuron) if isinstance(neuron, LeakyIntegrator) else lif(neuron)
         layer.register_forward_hook(self._count)
         return dataclasses.replace(self, neuron=neuron, layer=layer)
 
@@ -109,26 +101,3 @@ class _Held(Operation):
     def _count(self, layer: torch.nn.Module, entering: object, output: torch.Tensor) -> None:
         if self.neuron.spiking:
             self.counted.append(torch.count_nonzero(output.flatten(1), dim=1).numpy())
-
-
-def _lif(neuron: Any) -> sl.LIF:
-    threshold = neuron.threshold
-    if neuron.comparison == "gt":  # above the threshold is at or above the next number
-        threshold = torch.nextafter(threshold, torch.full_like(threshold, torch.inf))
-    soft = neuron.reset_kind == "soft"
-    firing = {
-        "spike_threshold": threshold,
-        "spike_fn": SingleSpike,
-        "reset_fn": MembraneSubtract(neuron.threshold) if soft else MembraneReset(),
-    }
-    if bool((neuron.decay == 1).all()):
-        return sl.IAF(**firing)
-    layer = sl.LIF(tau_mem=1.0, train_alphas=True, norm_input=False, **firing)
-    layer.alpha_mem.data = neuron.decay
-    return layer
-
-
-def _leaky_integrator(neuron: Any) -> sl.ExpLeak:
-    layer = sl.ExpLeak(tau_mem=1.0, train_alphas=True, norm_input=False)
-    layer.alpha_mem.data = neuron.decay
-    return layer

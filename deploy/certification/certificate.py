@@ -1,0 +1,155 @@
+"""The certificate of a run: what no conforming backend can do otherwise, and the decisions that it could."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+
+from deploy.certification.arithmetics import ARITHMETICS, DEFAULT, of_trace
+from deploy.certification.margins import Margins, margins
+from deploy.certification.past import dependent_from, independent
+from simulators.run import simulate
+from spikestrip.errors import BadInput
+from spikestrip.program import Program
+from spikestrip.trace import Trace, input_sha256
+
+EMPTY = "no conforming run of this program on this input differs from these spikes"
+LISTED = (
+    "in every sample, the first spikes in which a conforming run differs from these are on the list (first: with no "
+    "other difference in their causal past); unconditional decisions, with nothing listed in their past, can't differ"
+)
+
+
+@dataclasses.dataclass(repr=False)
+class Certificate:
+    """What is proven of the spikes that ``program`` fires on ``x`` step by step in float64 on numpy.
+
+    x: (B, T, ...) as a trace holds it; spikes: layer -> (B, T, N) uint8; found: arithmetic -> layer -> Margins.
+    """
+
+    program: Program
+    x: np.ndarray
+    spikes: dict[str, np.ndarray]
+    found: dict[str, dict[str, Margins]]
+
+    def __repr__(self) -> str:
+        listed = ", ".join(f"{name} {self.listed(name):,}" for name in self.found)
+        return f"<Certificate {self.verdict}; listed: {listed}>"
+
+    def listed(self, name: str) -> int:
+        """How many decisions could be made otherwise in an arithmetic."""
+        return sum(one.keys.size for one in self.found[name].values())
+
+    @property
+    def verdict(self) -> str:
+        """ "can't differ" where nothing is listed in any arithmetic, else "first differences listed"."""
+        return "first differences listed" if any(self.listed(name) for name in self.found) else "can't differ"
+
+    def broken_by(self, trace: Trace, where: object = "trace") -> list[str]:
+        """One sentence for each layer of ``trace`` whose first differences aren't on the list: none, if it conforms.
+
+        Raises BadInput for a trace of another program or input, or of an arithmetic that this certificate leaves out.
+        """
+        for attribute, own in (("program_sha256", self.program.sha256), ("input_sha256", input_sha256(self.x))):
+            stated = input_sha256(trace.input) if attribute == "input_sha256" else trace.attrs.get(attribute)
+            if stated != own:
+                raise BadInput(where, f"is of another {attribute.removesuffix('_sha256')} than the certificate")
+        name = of_trace(trace, where)
+        if name not in self.found:
+            raise BadInput(where, f"ran in {name}, which this certificate leaves out; it has {', '.join(self.found)}")
+        shapes = {layer: one.shape for layer, one in self.found[name].items()}
+        differ = {layer: np.flatnonzero(train != trace.spikes[layer]) for layer, train in self.spikes.items()}
+        since = dependent_from(self.program, differ, shapes)
+        sentences = []
+        for layer, keys in differ.items():
+            first = keys[independent(keys, since[layer], shapes[layer])]
+            beyond = first[~np.isin(first, self.found[name][layer].keys)]
+            if beyond.size:
+                at = dict(zip(("sample", "step", "neuron"), np.unravel_index(beyond[0], shapes[layer]), strict=True))
+                place = ", ".join(f"{axis} {int(index)}" for axis, index in at.items())
+                sentences.append(
+                    f"{where}, layer {layer}: {beyond.size} first differences aren't on the list of {name}: {place}"
+                )
+        return sentences
+
+    def to_dict(self) -> dict[str, Any]:
+        """What ``certificate.json`` says of the run itself: no files, no versions."""
+        return {
+            "program_sha256": self.program.sha256,
+            "input_sha256": input_sha256(self.x),
+            "spikes_sha256": spikes_sha256(self.spikes),
+            "verdict": self.verdict,
+            "arithmetics": {name: self._arithmetic(name) for name in self.found},
+        }
+
+    def _arithmetic(self, name: str) -> dict[str, Any]:
+        covered, layers = ARITHMETICS[name], self.found[name]
+        decisions, listed = sum(one.decisions for one in layers.values()), self.listed(name)
+        return {
+            "conforming": covered.conforming,
+            "unit_roundoff": covered.arithmetic.unit,
+            "theorems": [dict(theorem) for theorem in covered.theorems],
+            "verdict": "first differences listed" if listed else "can't differ",
+            "statement": LISTED if listed else EMPTY,
+            "decisions": decisions,
+            "listed": listed,
+            "unconditional": sum(one.unconditional for one in layers.values()),
+            "certified": 1 - listed / decisions if decisions else 1.0,
+            "layers": {layer: _layer(one, self.spikes[layer]) for layer, one in layers.items()},
+        }
+
+
+def _layer(one: Margins, spikes: np.ndarray) -> dict[str, Any]:
+    return {
+        "shape": list(one.shape),
+        "decisions": one.decisions,
+        "spikes": int(np.count_nonzero(spikes)),
+        "least_excess": one.least,
+        "largest_bound": one.largest_bound,
+        "exact": one.largest_bound == 0,
+        "listed": int(one.keys.size),
+        "unconditional": one.unconditional,
+        "histogram": one.histogram,
+        "first": _first(one),
+    }
+
+
+def _first(one: Margins) -> dict[str, Any] | None:
+    """The earliest listed decision of a layer."""
+    if not one.keys.size:
+        return None
+    places = np.stack(np.unravel_index(one.keys, one.shape))
+    at = int(np.lexsort((places[2], places[0], places[1]))[0])
+    place = dict(zip(("sample", "step", "neuron"), (int(index) for index in places[:, at]), strict=True))
+    return {**place, "excess": float(one.excess[at]), "bound": float(one.bounds[at])}
+
+
+def certify(program: Program, x: np.ndarray, dtypes: Iterable[str] = DEFAULT) -> Certificate:
+    """Run ``program`` on ``x`` step by step in float64, and hold every decision against the rounding of ``dtypes``.
+
+    x: (B, T, *input_shape) or token ids (B, T, 1). dtypes: names of deploy.certification.arithmetics.ARITHMETICS.
+    Raises BadInput, and Refused naming a layer for which no bound is known.
+    """
+    chosen = list(dict.fromkeys(dtypes))
+    for name in chosen:
+        if name not in ARITHMETICS:
+            raise BadInput("certify", f"knows no arithmetic {name!r}; there are {', '.join(ARITHMETICS)}")
+    run = simulate(program, x, "numpy", "float64")
+    if not run.spikes:
+        raise BadInput("certify", "the program has no spiking layer: there is nothing to certify")
+    return Certificate(
+        program, run.input, run.spikes, {name: margins(program, run.input, run.spikes, name) for name in chosen}
+    )
+
+
+def spikes_sha256(spikes: Mapping[str, np.ndarray]) -> str:
+    """Hash of the names, shapes and bits of all spikes."""
+    digest = hashlib.sha256()
+    for name, train in spikes.items():
+        digest.update(f"{name}{train.shape}".encode())
+        digest.update(np.packbits(train.astype(bool)).tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,181 @@
+"""``certificate.json``, the list beside it, and the check of both from the files that they name (docs/certify.md)."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import sys
+from collections.abc import Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from threadpoolctl import threadpool_info
+
+from deploy.certification.certificate import Certificate
+from spikestrip import hdf5
+from spikestrip.errors import BadInput
+from spikestrip.files import atomic, existing
+
+FORMAT, VERSION = "spikestrip-certificate", 1
+LIBRARIES = ("numpy", "h5py", "nir", "onnx", "onnxruntime", "torch", "sinabs", "lava-nc", "numba", "scipy")
+AXES = ("sample", "step", "neuron")
+FILES = ("model", "input", "traces", "list")
+
+
+def beside(path: Path) -> Path:
+    """Where the list of a certificate stands: certificate.json has certificate.listed.h5."""
+    return path.with_name(f"{path.stem}.listed.h5")
+
+
+def write(certificate: Certificate, path: Path, model: Path, source: Path, traces: Sequence[Path] = ()) -> None:
+    """Write the certificate, and the list if there is one: each whole, or not at all."""
+    files: dict[str, Any] = {"model": _file(model, path), "input": _file(source, path)}
+    files["traces"] = [_file(trace, path) for trace in traces]
+    if certificate.verdict != "can't differ":
+        _write_list(beside(path), certificate)
+        files["list"] = _file(beside(path), path)
+    value = {"format": FORMAT, "version": VERSION, "files": files, "versions": versions(), **certificate.to_dict()}
+    value["seal"] = seal(value)
+    with atomic(path) as temporary:
+        temporary.write_text(_text(value))
+
+
+def read(path: Path) -> dict[str, Any]:
+    """A certificate as it was written. Raises BadInput for anything else, and for one that a byte was changed in."""
+    file = existing(path)
+    try:
+        text = file.read_text()
+        value = json.loads(text)
+    except (OSError, ValueError) as error:
+        raise BadInput(file, f"is not readable JSON ({error})") from error
+    if not isinstance(value, dict) or value.get("format") != FORMAT:
+        raise BadInput(file, "is not a certificate")
+    if value.get("version") != VERSION:
+        raise BadInput(file, f"is a certificate of version {value.get('version')}; this reads version {VERSION}")
+    return value
+
+
+def altered(path: Path, value: Mapping[str, Any]) -> list[str]:
+    """Sentences on what no longer has the bytes that the certificate was made from; itself included."""
+    sentences = []
+    if value.get("seal") != seal(value) or path.read_text() != _text(value):
+        sentences.append(f"{path}: was changed after it was written")
+    files = value.get("files")
+    if not isinstance(files, dict) or not set(files) <= set(FILES):
+        raise BadInput(path, "doesn't name its files")
+    for entry in [*(files[key] for key in ("model", "input", "list") if key in files), *files.get("traces", [])]:
+        file = resolved(path, entry)
+        if not file.is_file():
+            sentences.append(f"{file}: is not there")
+        elif sha256(file) != entry.get("sha256"):
+            sentences.append(f"{file}: is not the file that was certified")
+    return sentences
+
+
+def contradicted(path: Path, value: Mapping[str, Any], anew: Certificate) -> list[str]:
+    """Sentences on what a certificate says otherwise than ``anew``, the same computed from its files.
+
+    On the versions and the machine that it was made with, every number must be the same. Elsewhere numpy may sum in
+    another order: there spikes and counts of decisions must be, and all that is listed anew must be on its list.
+    """
+    mine, sentences = json.loads(json.dumps(anew.to_dict())), []
+    for key in ("program_sha256", "input_sha256", "spikes_sha256"):
+        if value.get(key) != mine[key]:
+            sentences.append(f"{path}: {key} is not what its files give")
+    if value.get("versions") == versions():
+        sentences += [
+            f"{path}: {key}: is not what its files give"
+            for key in ("verdict", "arithmetics")
+            if value[key] != mine[key]
+        ]
+    stated = _read_list(beside(path), anew) if "list" in value["files"] else {}
+    for name, layers in anew.found.items():
+        said = value.get("arithmetics", {}).get(name, {})
+        for layer, one in layers.items():
+            keys = stated.get((name, layer), np.empty(0, np.int64))
+            missing = int(np.count_nonzero(~np.isin(one.keys, keys)))
+            if missing:
+                sentences.append(
+                    f"{path}: {name}, layer {layer}: {missing} decisions within their bound are not listed"
+                )
+            if said.get("layers", {}).get(layer, {}).get("listed") != keys.size:
+                sentences.append(
+                    f"{path}: {name}, layer {layer}: {keys.size} decisions are listed, not as many as it says"
+                )
+    return sentences
+
+
+def resolved(path: Path, entry: Mapping[str, Any]) -> Path:
+    """The file of an entry: names are relative to the certificate's folder."""
+    if not isinstance(entry, Mapping) or not isinstance(entry.get("file"), str):
+        raise BadInput(path, "names a file without its name or hash")
+    return path.parent / entry["file"]
+
+
+def _file(file: Path, path: Path) -> dict[str, str]:
+    return {"file": os.path.relpath(file, path.parent), "sha256": sha256(file)}
+
+
+def sha256(file: Path) -> str:
+    """Hash of a file's bytes."""
+    with open(file, "rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
+
+
+def seal(value: Mapping[str, Any]) -> str:
+    """Hash of all the rest: against accidents. Whoever lies can seal the lie, and is caught by computing anew."""
+    rest = {key: entry for key, entry in value.items() if key != "seal"}
+    return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
+
+
+def _text(value: Mapping[str, Any]) -> str:
+    return json.dumps(value, indent=1, allow_nan=False) + "\n"
+
+
+def versions() -> dict[str, str]:
+    """Every library at hand, and what decides the order in which numpy sums."""
+    from spikestrip import __version__
+
+    found = {"spikestrip": __version__, "python": platform.python_version(), "machine": platform.machine()}
+    for name in LIBRARIES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    blas = [pool for pool in threadpool_info() if pool["user_api"] == "blas" and "numpy" in pool["filepath"]]
+    if blas:
+        found["blas"] = " ".join(str(blas[0].get(key)) for key in ("internal_api", "version", "architecture"))
+    found["byteorder"] = sys.byteorder
+    return found
+
+
+def _write_list(path: Path, certificate: Certificate) -> None:
+    with atomic(path) as temporary, h5py.File(temporary, "w", track_order=True) as file:
+        file.attrs.update(format="spikestrip-listed", version=VERSION)
+        for name, layers in certificate.found.items():
+            for layer, one in layers.items():
+                places = np.unravel_index(one.keys, one.shape)
+                columns = {axis: place.astype(np.uint32) for axis, place in zip(AXES, places, strict=True)}
+                columns |= {"excess": one.excess, "bound": one.bounds}
+                for column, values in columns.items():
+                    compressed = {"compression": "gzip", "shuffle": True, "fletcher32": True} if values.size else {}
+                    file.create_dataset(f"{name}/{layer}/{column}", data=values, **compressed)
+
+
+def _read_list(path: Path, certificate: Certificate) -> dict[tuple[str, str], np.ndarray]:
+    """(arithmetic, layer) -> keys of the listed decisions."""
+    stated: dict[tuple[str, str], np.ndarray] = {}
+    with h5py.File(hdf5.scan(path), "r") as file:
+        for name, layers in certificate.found.items():
+            for layer, one in layers.items():
+                try:
+                    places = tuple(file[f"{name}/{layer}/{axis}"][()] for axis in AXES)
+                    stated[name, layer] = np.sort(np.ravel_multi_index(places, one.shape))
+                except (KeyError, ValueError, OSError) as error:
+                    raise BadInput(path, f"lacks the decisions of {name}, layer {layer}, or they don't fit") from error
+    return stated

@@ -1,0 +1,117 @@
+"""Which spikes can't differ on any conforming backend: ``python deploy/certify.py model.nir --input x.npy``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from deploy.certification import Certificate, certify
+from deploy.certification.arithmetics import ARITHMETICS, DEFAULT
+from spikestrip.command import main
+from spikestrip.errors import BadInput
+from spikestrip.files import writable
+
+__all__ = ["Certificate", "certify", "command"]
+
+
+@click.command("certify")
+@click.argument("model", required=False, type=click.Path(path_type=Path))
+@click.option("--input", "source", type=click.Path(path_type=Path), help="x.npy: (B, T, C), or ids.")
+@click.option(
+    "--dtype",
+    "dtypes",
+    multiple=True,
+    type=click.Choice(list(ARITHMETICS)),
+    help=f"An arithmetic to certify for, several times for several (default: {', '.join(DEFAULT)}).",
+)
+@click.option(
+    "--trace",
+    "traces",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    help="A trace to hold against the certificate, which then names it; several times for several.",
+)
+@click.option("-o", "--output", type=click.Path(path_type=Path), default=Path("certificate.json"), show_default=True)
+@click.option(
+    "--check",
+    "checked",
+    type=click.Path(path_type=Path),
+    help="Re-verify this certificate from the files that it names, instead of writing one.",
+)
+def command(
+    model: Path | None,
+    source: Path | None,
+    dtypes: tuple[str, ...],
+    traces: tuple[Path, ...],
+    output: Path,
+    checked: Path | None,
+) -> int:
+    """Certify what MODEL (.nir or checkpoint) fires on an input: which spikes no conforming backend can change.
+
+    Exit code 0: done; 1: a trace breaks the certificate, or --check doesn't hold; 2: bad input.
+    """
+    if checked is not None:
+        if dtypes:
+            raise BadInput("--dtype", "a certificate that is checked says itself what it covers")
+        sentences = _check(checked, model, source, traces)
+        for sentence in sentences:
+            click.echo(sentence)
+        click.echo(f"{checked}: {'does not hold' if sentences else 'holds'}")
+        return 1 if sentences else 0
+    if model is None or source is None:
+        raise BadInput("certify", "needs a model and --input x.npy, or --check certificate.json")
+    from deploy.certification import document
+    from spikestrip.trace import read
+
+    for target in (output, document.beside(output)):
+        writable(target, (model, source, *traces))
+    read_traces = [read(trace) for trace in traces]
+    certificate = _computed(model, source, tuple(dtypes) or DEFAULT)
+    broken = [sentence for path, trace in zip(traces, read_traces, strict=True)
+              for sentence in certificate.broken_by(trace, path)]  # fmt: skip
+    for name, said in certificate.to_dict()["arithmetics"].items():
+        click.echo(
+            f"{name}: {said['verdict']}; {said['listed']:,} of {said['decisions']:,} decisions listed, "
+            f"{100 * said['certified']:.4f}% certified, {said['unconditional']:,} unconditional"
+        )
+    for sentence in broken:
+        click.echo(sentence)
+    if broken:  # no certificate is written beside a trace that breaks it
+        return 1
+    document.write(certificate, output, model, source, traces)
+    click.echo(f"{output}: {certificate.verdict}")
+    return 0
+
+
+def _computed(model: Path, source: Path, dtypes: tuple[str, ...]) -> Certificate:
+    from convert.load import load
+    from spikestrip import inputs
+
+    program = load(model)
+    return certify(program, inputs.read(source, program.input_shape), dtypes)
+
+
+def _check(path: Path, model: Path | None, source: Path | None, traces: tuple[Path, ...]) -> list[str]:
+    """Sentences on why a certificate doesn't hold; none if it does."""
+    from deploy.certification import document
+    from spikestrip.trace import read
+
+    value = document.read(path)
+    sentences = document.altered(path, value)
+    for name, given in (("model", model), ("input", source)):
+        if given is not None and document.sha256(given) != value["files"].get(name, {}).get("sha256"):
+            sentences.append(f"{given}: is not the {name} that was certified")
+    if sentences:
+        return sentences
+    files, covered = value["files"], tuple(value.get("arithmetics", ()))
+    anew = _computed(document.resolved(path, files["model"]), document.resolved(path, files["input"]), covered)
+    named = [document.resolved(path, entry) for entry in files.get("traces", ())]
+    sentences = document.contradicted(path, value, anew)
+    for trace in (*named, *traces):
+        sentences += anew.broken_by(read(trace), trace)
+    return sentences
+
+
+if __name__ == "__main__":
+    main(command)
