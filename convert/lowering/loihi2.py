@@ -37,7 +37,7 @@ STREAM_BITS = 20  # of a graded message between layers, with its sign
 STATE_BITS = 22  # that the largest measured state of a mode may take: a quarter of a 24-bit message
 ACTIVATION = 1 << 15
 HEADROOM = 1.25  # of an activation over the largest measured one; all else has a factor of 2 or more
-SPREAD = 7  # bits by which B of the fastest mode may exceed that of the slowest: two words hold 15
+SPREAD = 5  # bits by which B of the fastest mode may exceed that of the slowest: two words hold 15
 
 
 @dataclasses.dataclass(frozen=True)
