@@ -32,6 +32,7 @@ _LAZY = {
     "save": "convert.load",
     "from_torch": "convert",
     "simulate": "simulators.run",
+    "to_lava": "simulators.backends.lava.stock",
     "verify": "deploy.verify",
     "raster": "deploy.reporting.plots",
 }
@@ -46,7 +47,7 @@ __all__ = [
     "Trace",
     "chain",
     "read",
-    *("load", "save", "from_torch", "simulate", "verify", "raster"),
+    *("load", "save", "from_torch", "simulate", "to_lava", "verify", "raster"),
 ]
 
 

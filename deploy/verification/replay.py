@@ -14,7 +14,6 @@ from deploy.verification.rounding import Arithmetic, Running
 from spikestrip import inputs, ledger
 from spikestrip.execution import Stepper
 from spikestrip.operations import (
-    COUNTERS,
     GLU,
     S4D,
     Affine,
@@ -102,7 +101,8 @@ def replay(
     """
     batch, steps = x.shape[:2]
     events: ledger.Events = {
-        layer.name: {counter: np.zeros((batch, steps), np.int64) for counter in COUNTERS} for layer in program.layers
+        layer.name: {counter: np.zeros((batch, steps), np.int64) for counter in ledger.counters(layer)}
+        for layer in program.layers
     }
     output: list[np.ndarray] = []
     found: dict[str, list[tuple[np.ndarray, ...]]] = {layer.name: [] for layer in program.spiking}
@@ -152,7 +152,8 @@ def replay(
                 apart = np.abs(own_streams[last] - streams[last])
                 np.maximum(bounds[last], (now[last] + apart).max(axis=0).ravel(), out=bounds[last])
             for layer in program.layers:
-                counted = ledger.count_step(program, layer, stepper.entering[layer.name], streams[layer.name])
+                entered, sent = stepper.entering[layer.name], streams[layer.name]
+                counted = ledger.count_step(program, layer, entered, sent, stepper.started[layer.name])
                 for counter, value in counted.items():
                     events[layer.name][counter][rows, t] = value
             for name, operation in neurons.items():
