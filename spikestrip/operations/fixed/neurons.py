@@ -27,6 +27,11 @@ def _wrapped(xp: ModuleType, u: Array) -> Array:
     return u - 2 * MESSAGE * over + 2 * MESSAGE * under
 
 
+def _wraps(u: np.ndarray) -> np.ndarray:
+    """(B,) how many of (B, ...) wrap."""
+    return np.count_nonzero(((u > MESSAGE) | (u <= -MESSAGE)).reshape(u.shape[0], -1), axis=1)
+
+
 @dataclasses.dataclass(eq=False)
 class FixedCurrent(FixedOperation):
     """u[t] = wrap(trunc0(u[t-1]*(4095 - du) / 4096) + (a[t] << 6)): stock LIF's current, in 64ths of an activation.
@@ -53,9 +58,7 @@ class FixedCurrent(FixedOperation):
 
     def exceeded(self, state: State, x: np.ndarray) -> np.ndarray:
         raw = toward_zero(np, state["u"] * (4095 - self.du)) + x * 2**ALIGN
-        return outside(x, ACTIVATION) + np.count_nonzero(
-            ((raw > MESSAGE) | (raw <= -MESSAGE)).reshape(len(raw), -1), axis=1
-        )
+        return outside(x, ACTIVATION) + _wraps(raw)
 
     def count(self, x: np.ndarray, binary: bool) -> dict[str, np.ndarray | int]:
         size = int(np.prod(x.shape[1:]))
@@ -98,7 +101,8 @@ class FixedLIF(FixedOperation, SpikingOperation):
         return {"v": shape}
 
     def _raw(self, xp: ModuleType, state: State, x: Array) -> Array:
-        v = toward_zero(xp, state["v"] * (4096 - self.dv)) + _wrapped(xp, x * 2**self.align)
+        u = _wrapped(xp, x * 2**self.align) if self.align else x
+        v = toward_zero(xp, state["v"] * (4096 - self.dv)) + u
         return v if self.bias is None else v + xp.floor(self.bias * self._gain)
 
     def integrate(self, xp: ModuleType, state: State, x: Array) -> Array:
@@ -114,10 +118,10 @@ class FixedLIF(FixedOperation, SpikingOperation):
         return {"v": potential * (1 - spikes)}
 
     def exceeded(self, state: State, x: np.ndarray) -> np.ndarray:
-        narrow = outside(x, ACTIVATION if self.align else MESSAGE + 1)
-        u = x * 2**self.align
-        wraps = np.count_nonzero(((u > MESSAGE) | (u <= -MESSAGE)).reshape(len(u), -1), axis=1)
-        return narrow + wraps + outside(self._raw(np, state, x), MESSAGE)
+        clipped = outside(self._raw(np, state, x), MESSAGE)
+        if not self.align:
+            return clipped  # FixedCurrent counts its own
+        return clipped + outside(x, ACTIVATION) + _wraps(x * 2**self.align)
 
     def count(self, x: np.ndarray, binary: bool) -> dict[str, np.ndarray | int]:
         size = int(np.prod(x.shape[1:]))
