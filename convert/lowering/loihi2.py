@@ -95,15 +95,19 @@ def _reason(program: Program, layer: Layer) -> str | None:
             return "a threshold is not above 0"
         if any(_reading(program, source) != [layer.name] for source in layer.inputs):
             return "what enters it is read by another layer too, and thresholds fold into its rows"
-        if len(layer.inputs) > 1 or not isinstance(_operation(program, layer.inputs[0]), Affine | S4D):
-            return "thresholds fold into the rows of an affine or an SSM, and none stands alone before it"
+        if not isinstance(_operation(program, layer.inputs[0]), Affine | S4D):
+            return "thresholds fold into the rows of an affine or an SSM, and none stands before it"
     elif isinstance(operation, LeakyIntegrator):
         if operation.gain is not None or operation.bias is not None or (operation.decay != 1).any():
             return "stock Sigma adds without decay, gain or bias"
-        if layer.name != program.output:
-            return "only the readout accumulates"
+        if layer.name != program.output or _reading(program, layer.inputs[0]) != [layer.name]:
+            return "only the readout accumulates, and what enters it has no other reader"
+        if not isinstance(_operation(program, layer.inputs[0]), Affine | S4D):
+            return "the readout stands behind an affine or an SSM"
     elif not isinstance(operation, Affine | Scale | Join | S4D):
         return "no stock process computes it in integers"
+    if len(layer.inputs) > 1 and not isinstance(operation, Join):
+        return "adds several streams; join them first"
     if len(program.shapes[layer.name]) != 1:
         return f"one step has the shape {program.shapes[layer.name]}, and only vectors are mapped"
     return None
@@ -135,6 +139,8 @@ class _Lowering:
         layers = [Layer(ENTRY, entry, (INPUT,))]
         for layer in program.layers:
             inputs = tuple(ENTRY if source == INPUT else source for source in layer.inputs)
+            if isinstance(layer.operation, Join):
+                inputs = self._join(layer, layers)
             layers.append(Layer(layer.name, self._lower(layer), inputs))
         shape = program.shapes[program.output]
         back = np.broadcast_to(1 / np.asarray(self.factors[program.output]), shape).copy()
@@ -143,13 +149,16 @@ class _Lowering:
 
     def _lower(self, layer: Layer) -> Operation:
         operation, name = layer.operation, layer.name
-        entering = self._entering(layer)
         if isinstance(operation, LIF):
             self.factors[name] = 1.0
             return self._lif(name, operation)
-        if isinstance(operation, Join | LeakyIntegrator):
+        if isinstance(operation, Join):
+            self.factors[name] = self._joint(name)
+            return operation
+        entering = float(np.max(self.factors[layer.inputs[0]]))
+        if isinstance(operation, LeakyIntegrator):
             self.factors[name] = entering
-            return FixedReadout() if isinstance(operation, LeakyIntegrator) else Join()
+            return FixedReadout()
         factor = self.factors[name] = self._factor(name)
         if isinstance(operation, S4D):
             return self._s4d(layer, operation, entering, np.asarray(factor))
@@ -161,11 +170,34 @@ class _Lowering:
         bias = np.zeros(len(operation.weight)) if operation.bias is None else operation.bias * factor
         return FixedAffine(made, exponent, np.rint(bias + floors(exponent) / 2).astype(np.int32))
 
-    def _entering(self, layer: Layer) -> float:
-        factors = {float(np.max(self.factors[source])) for source in layer.inputs}
-        if len(factors) > 1:
-            raise Refused(f"layer {layer.name}", "loihi2, stock: what enters it has several scales (spikes and values)")
-        return factors.pop()
+    def _join(self, layer: Layer, layers: list[Layer]) -> tuple[str, ...]:
+        """What a join reads: synapses of its own in its scale. A stream that isn't one is brought by an exact scale."""
+        inputs = []
+        for source in layer.inputs:
+            if self._feeds(source, layer.name):
+                inputs.append(source)
+                continue
+            sends = ENTRY if source == INPUT else source
+            made, exponent = words(self._joint(layer.name) / np.broadcast_to(self.factors[source], self._shape(source)), 1)
+            bridge = f"{sends}_to_{layer.name}"
+            at = next(k for k, other in enumerate(layers) if other.name == sends)
+            layers.insert(at + 1, Layer(bridge, FixedScale(made, exponent), (sends,)))
+            inputs.append(bridge)
+        return tuple(inputs)
+
+    def _shape(self, source: str) -> tuple[int, ...]:
+        return self.program.input_shape if source == INPUT else self.program.shapes[source]
+
+    def _feeds(self, source: str, reader: str) -> bool:
+        """Whether ``source`` is a synapse that ``reader`` alone reads."""
+        alone = _reading(self.program, source) == [reader]
+        return alone and isinstance(_operation(self.program, source), Affine | Scale)
+
+    def _joint(self, join: str) -> float:
+        if join not in self._joined:
+            most = max(self.ranges.streams[name].max() for name in (join, *self.program[join].inputs))
+            self._joined[join] = 2.0 ** _room(most, STREAM_BITS)
+        return self._joined[join]
 
     def _factor(self, name: str) -> np.ndarray | float:
         """The scale of what a synapse or an SSM sends: as its reader wants it, else as its range allows."""
@@ -177,12 +209,8 @@ class _Lowering:
                 return unit / operation.threshold
             if isinstance(operation, LeakyIntegrator):
                 return 2.0 ** _room(self.ranges.streams[reader], 23)
-            if isinstance(operation, Join):
-                if reader not in self._joined:
-                    parts = [self.ranges.streams[source].max() for source in self.program[reader].inputs]
-                    most = max(*parts, self.ranges.streams[reader].max())
-                    self._joined[reader] = 2.0 ** _room(most, STREAM_BITS)
-                return self._joined[reader]
+            if isinstance(operation, Join) and self._feeds(name, reader):
+                return self._joint(reader)
         return 2.0 ** _room(self.ranges.streams[name], STREAM_BITS)
 
     def _lif(self, name: str, operation: LIF) -> FixedLIF:

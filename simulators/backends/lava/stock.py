@@ -52,7 +52,8 @@ def _reason(program: Program, layer: Layer) -> str | None:
     if isinstance(operation, Scale):
         return None if layer.name == program.output and len(sources) == 1 else "multiplies reals"
     if isinstance(operation, Join):
-        return None if all(isinstance(each, _SYNAPSES) for each in sources) else "joins what is no synapse"
+        alone = all(len(_readers(program, source)) == 1 for source in layer.inputs)
+        return None if alone and all(isinstance(each, _SYNAPSES) for each in sources) else "joins no synapses of its own"
     if isinstance(operation, FixedLIF | FixedReadout):
         if getattr(operation, "bias", None) is not None:
             return "has a bias, which stock LIF adds before the first input is there"
@@ -72,13 +73,15 @@ def _readers(program: Program, name: str) -> list[Layer]:
 class StockNetwork:
     """Connected stock processes by name. ``depth``: layer -> Lava's steps by which it is late; ``sends``: its port.
 
-    ``states``: layer -> name of the program's state -> the process and its Var that hold it after a step.
+    ``states``: layer -> name of the program's state -> the Var, and the part of it, that holds it after a step;
+    ``settled``: layer -> steps by which its states are late.
     """
 
     processes: dict[str, Any]
     depth: dict[str, int]
     sends: dict[str, Any]
     states: dict[str, dict[str, tuple[Any, slice]]]
+    settled: dict[str, int]
 
     @property
     def delay(self) -> int:
@@ -122,7 +125,7 @@ class _Builder:
         self.DelayDense, self.GradedVec, self.RingBuffer, self.LIF = DelayDense, GradedVec, RingBuffer, LIF
         self.Sigma, self.Sparse, self.SignMode = Sigma, Sparse, SignMode
         self.program, self.copies, self.steps = program, *x.shape[:2]
-        self.network = StockNetwork({}, {}, {}, {})
+        self.network = StockNetwork({}, {}, {}, {}, {})
         self.longest = x.shape[1] + 4 * len(program.layers)
         first = program.layers[0]
         integers = np.asarray(first.operation.step(np, {}, x.astype(np.float64))[1], np.int64)
@@ -140,25 +143,27 @@ class _Builder:
     def _sent(self, name: str, port: Any, depth: int) -> None:
         self.network.sends[name], self.network.depth[name] = port, depth
 
+    def _holds(self, name: str, states: dict[str, tuple[Any, slice]], depth: int) -> None:
+        self.network.states[name], self.network.settled[name] = states, depth
+
     def _layer(self, layer: Layer) -> None:
         operation, name = layer.operation, layer.name
         size = self.copies * self.program.shapes[name][0]
-        if isinstance(operation, _SYNAPSES):
-            node = next((reader for reader in _readers(self.program, name) if self._receives(reader)), None)
-            if node is None:  # a graded value that synapses read: a neuron that passes it on
-                self._graded(name, [name], size)
+        if isinstance(operation, FixedS4D):
+            self._s4d(layer, operation)
+        if isinstance(operation, (*_SYNAPSES, FixedS4D)):
+            if not any(self._receives(reader) for reader in _readers(self.program, name)):
+                self._graded(name, [name], size)  # what synapses read is sent by a neuron that passes it on
         elif isinstance(operation, Join):
             self._graded(name, list(layer.inputs), size)
-        elif isinstance(operation, FixedS4D):
-            self._s4d(layer, operation)
         elif isinstance(operation, FixedLIF):
             lif = self.LIF(shape=(size,), du=4095, dv=operation.dv, vth=operation.vth, bias_mant=0, name=name)
             self._sent(name, lif.s_out, self._enter(self._add(name, lif).a_in, list(layer.inputs), size))
-            self.network.states[name] = {"v": (lif.v, slice(None))}
+            self._holds(name, {"v": (lif.v, slice(None))}, self.network.depth[name])
         elif isinstance(operation, FixedReadout):
             sigma = self._add(name, self.Sigma(shape=(size,)))
             self._sent(name, sigma.s_out, self._enter(sigma.a_in, list(layer.inputs), size))
-            self.network.states[name] = {"sigma": (sigma.sigma, slice(None))}
+            self._holds(name, {"sigma": (sigma.sigma, slice(None))}, self.network.depth[name])
         else:  # the scale back to reals: outside
             self._sent(name, self.network.sends[layer.inputs[0]], self.network.depth[layer.inputs[0]])
 
@@ -216,7 +221,6 @@ class _Builder:
         node = self._add(f"{name}_states", self.GradedVec(shape=(self.copies * size,), vth=0))
         depth = self.network.depth[source] + 1
         self._sent(f"{name}/states", node.s_out, depth)
-        self.network.depth[name] = depth  # of its states; what it sends arrives a step later
         rows, columns = np.arange(half), np.tile(np.arange(channels), modes)
 
         def block(re: np.ndarray, im: np.ndarray, wide: bool) -> Any:
@@ -251,9 +255,8 @@ class _Builder:
             constant = self._add(f"{name}_constant", self.RingBuffer(data=data))
             ones = one(np.zeros(2 * half, int), states, 1)
             self._synapse(f"{name}_rounding", ones, 0, constant.s_out, node.a_in, apart=False)
-        self.network.states[name] = {
-            part: (keep.a_buff, slice(first, first + half)) for part, first in (("re", 0), ("im", half))
-        }
+        parts = {part: (keep.a_buff, slice(first, first + half)) for part, first in (("re", 0), ("im", half))}
+        self._holds(name, parts, depth)
 
     def _synapse(
         self,

@@ -58,11 +58,11 @@ def run(program: Program, arrays: SharedArrays, line: socket.socket) -> None:
         net.sends[layer_name].connect(tap.heard)
     arrays["processes"][()], arrays["delay"][()] = len(net.processes), net.delay - 1
     done = 0
-    for depth in sorted({*(net.depth[name] for name in net.states), net.delay - 1}):
+    for depth in sorted({*net.settled.values(), net.delay - 1}):
         net.run(x.shape[1] + depth - done)  # paused where the layers of this depth have done the input's last step
         done = x.shape[1] + depth
         for name, held in net.states.items():
-            for state, (var, part) in held.items() if net.depth[name] == depth else ():
+            for state, (var, part) in held.items() if net.settled[name] == depth else ():
                 target = arrays[f"state/{name}/{state}"]
                 target[...] = np.asarray(var.get()).reshape(len(x), -1)[:, part].reshape(target.shape)
 
