@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 import numpy as np
@@ -12,6 +13,10 @@ from rich.table import Table
 from spikestrip.command import main
 from spikestrip.errors import Refused
 from spikestrip.files import writable
+
+if TYPE_CHECKING:
+    from convert.lowering.loihi2 import Choice
+    from spikestrip.program import Program
 
 CHECKED = 8  # samples of the calibration set on which spikes are compared and explained
 HARDWARE_EXPONENTS = range(-8, 8)
@@ -70,7 +75,7 @@ def command(
     console.print(f"{target}: program {lowered.program.sha256[:12]}, integers of {program.sha256[:12]}")
 
 
-def _choices(choices: list) -> Table:
+def _choices(choices: list[Choice]) -> Table:
     table = Table("layer", "matrix", "exponents of its words", "largest error / largest value")
     for choice in choices:
         beyond = any(exponent not in HARDWARE_EXPONENTS for exponent in choice.exponents)
@@ -79,7 +84,7 @@ def _choices(choices: list) -> Table:
     return table
 
 
-def _compare(program, quantised, x: np.ndarray) -> None:
+def _compare(program: Program, quantised: Program, x: np.ndarray) -> None:
     """Both programs on x: values that left their width, and each differing spike with its cause."""
     from deploy.verify import verify
     from simulators.run import simulate
@@ -92,11 +97,11 @@ def _compare(program, quantised, x: np.ndarray) -> None:
     saturated = {name: int(counters.get("saturations", np.zeros(1)).sum()) for name, counters in trace.events.items()}
     for name, train in reference.spikes.items():
         ours = trace.spikes[name]
-        both, all_ = np.count_nonzero(train & ours), np.count_nonzero(train) + np.count_nonzero(ours)
+        both, either = int(np.count_nonzero(train & ours)), int(np.count_nonzero(train) + np.count_nonzero(ours))
         causes = ", ".join(f"{cause} {spikes:,}" for cause, spikes in verdict.layers[name]["causes"].items())
         table.add_row(
             name, f"{np.count_nonzero(train):,}", f"{np.count_nonzero(ours):,}",
-            f"{np.count_nonzero(train != ours):,}", f"{2 * both / max(all_, 1):.4f}", causes, f"{saturated[name]:,}",
+            f"{np.count_nonzero(train != ours):,}", f"{2 * both / max(either, 1):.4f}", causes, f"{saturated[name]:,}",
         )  # fmt: skip
     console.print(table)
     others = {name: n for name, n in saturated.items() if n and name not in reference.spikes}

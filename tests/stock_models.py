@@ -86,7 +86,7 @@ def lif(du: int, dv: int, vth: int, mant: np.ndarray, exp: int, a: np.ndarray) -
     x=arrays(np.int64, (6, SIZE), elements=integers(-(1 << 14), 1 << 14)),
 )
 def synapses(weight: np.ndarray, exp: int, late: int, graded: bool, x: np.ndarray) -> None:
-    """Dense, Sparse and DelayDense: clip, the even numbers of mixed signs, and the shift of the sum; all one step late."""
+    """Dense, Sparse and DelayDense: clip, even where signs are mixed, the shift of the sum; one step late."""
     if not graded:
         x = (x > 0).astype(np.int64)
     word = held(weight)

@@ -62,9 +62,10 @@ def test_s4d_in_python_integers() -> None:
             for h in range(3):
                 p, q, u = old_re[n][h], old_im[n][h], int(row[h])
                 for k in range(2):
-                    a, b = int(op.a_re[k, n, h]), int(op.a_im[k, n, h])
-                    re[n][h] += shift(a * p - b * q, int(op.a_exp[k])) + shift(int(op.b_re[k, n, h]) * u, int(op.b_exp[k]))
-                    im[n][h] += shift(b * p + a * q, int(op.a_exp[k])) + shift(int(op.b_im[k, n, h]) * u, int(op.b_exp[k]))
+                    a, b, e = int(op.a_re[k, n, h]), int(op.a_im[k, n, h]), int(op.a_exp[k])
+                    c, d, f = int(op.b_re[k, n, h]), int(op.b_im[k, n, h]), int(op.b_exp[k])
+                    re[n][h] += shift(a * p - b * q, e) + shift(c * u, f)
+                    im[n][h] += shift(b * p + a * q, e) + shift(d * u, f)
                 re[n][h] += op.rounding
                 im[n][h] += op.rounding
         state, y = op.step(np, state, row[None].astype(float))

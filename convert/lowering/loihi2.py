@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterable
 
 import numpy as np
 
@@ -165,6 +164,8 @@ class _Lowering:
         if isinstance(operation, Scale):
             made, exponent = self._words(name, "scale", operation.scale * factor / entering, self.count.weights)
             return FixedScale(made, exponent)
+        if not isinstance(operation, Affine):
+            raise Refused(f"layer {name} ({operation.kind})", "loihi2, stock: no stock process computes it in integers")
         matrix = (operation.weight * np.reshape(factor, (-1, 1)) / entering).T
         made, exponent = self._words(name, "weight", matrix, self.count.weights)
         bias = np.zeros(len(operation.weight)) if operation.bias is None else operation.bias * factor
@@ -178,7 +179,8 @@ class _Lowering:
                 inputs.append(source)
                 continue
             sends = ENTRY if source == INPUT else source
-            made, exponent = words(self._joint(layer.name) / np.broadcast_to(self.factors[source], self._shape(source)), 1)
+            factor = np.broadcast_to(self.factors[source], self._shape(source))
+            made, exponent = words(self._joint(layer.name) / factor, 1)
             bridge = f"{sends}_to_{layer.name}"
             at = next(k for k, other in enumerate(layers) if other.name == sends)
             layers.insert(at + 1, Layer(bridge, FixedScale(made, exponent), (sends,)))
@@ -258,7 +260,7 @@ class _Lowering:
         return made, exponent
 
 
-def _room(values: np.ndarray | float | Iterable[float], bits: int) -> int:
+def _room(values: np.ndarray | float, bits: int) -> int:
     """The exponent at which twice the largest magnitude still fits ``bits`` bits with the sign."""
     return math.floor(math.log2((1 << (bits - 2)) / max(float(np.max(values)), 1e-12)))
 

@@ -336,7 +336,7 @@ def _adaptive(op: AdaptiveLIF, c: Context) -> np.ndarray:
 
 
 def _integers(op: FixedOperation, c: Context) -> np.ndarray:
-    """Whole numbers don't round; where something rounded on the way to them, a floor can move by any number: unknown."""
+    """Whole numbers don't round; where something rounded on the way to them, a floor moves, by who knows how much."""
     return np.full_like(c.y, np.inf if (c.e > 0).any() else 0.0)
 
 

@@ -86,7 +86,11 @@ class LavaBackend:
                 _, layer, state = name.split("/")
                 states.setdefault(layer, {})[state] = arrays[name]
         spikes = {layer.name: arrays[f"spikes/{layer.name}"] for layer in program.spiking}
-        attrs = {"delay": int(arrays["delay"]), "processes": "stock", "lava_processes": int(arrays["processes"])}
+        attrs: dict[str, str | int | float | bool] = {
+            "delay": int(arrays["delay"]),
+            "processes": "stock",
+            "lava_processes": int(arrays["processes"]),
+        }
         return Recording(arrays["output"], spikes, attrs=attrs, states=states)
 
 

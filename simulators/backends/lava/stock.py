@@ -53,7 +53,8 @@ def _reason(program: Program, layer: Layer) -> str | None:
         return None if layer.name == program.output and len(sources) == 1 else "multiplies reals"
     if isinstance(operation, Join):
         alone = all(len(_readers(program, source)) == 1 for source in layer.inputs)
-        return None if alone and all(isinstance(each, _SYNAPSES) for each in sources) else "joins no synapses of its own"
+        own = alone and all(isinstance(each, _SYNAPSES) for each in sources)
+        return None if own else "joins what is no synapse of its own"
     if isinstance(operation, FixedLIF | FixedReadout):
         if getattr(operation, "bias", None) is not None:
             return "has a bias, which stock LIF adds before the first input is there"
@@ -275,7 +276,8 @@ class _Builder:
         copies = np.eye(self.copies) if apart else np.ones((self.copies, 1))
         whole = csr_matrix(kron(copies, matrix)).astype(np.int32)
         low, high = whole.min(), whole.max()
-        mode = self.SignMode.MIXED if low < 0 < high else self.SignMode.INHIBITORY if low < 0 else self.SignMode.EXCITATORY
+        one_sign = self.SignMode.INHIBITORY if low < 0 else self.SignMode.EXCITATORY
+        mode = self.SignMode.MIXED if low < 0 < high else one_sign
         bits = MESSAGE_BITS if graded else 0
         options = {"weight_exp": exponent, "sign_mode": mode, "num_message_bits": bits, "name": name}
         if late > LONGEST_DELAY:

@@ -1,4 +1,4 @@
-"""The run of a network of stock processes: taps on its spikes and its output, and its last states read from its Vars."""
+"""The run of a network of stock processes: taps on its spikes and output, and its last states, read from its Vars."""
 
 from __future__ import annotations
 

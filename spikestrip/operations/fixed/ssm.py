@@ -82,7 +82,7 @@ class FixedS4D(FixedOperation):
         return tree_sum(xp, self.c_re[k] * re + self.c_im[k] * im) + self.d[k] * x
 
     def exceeded(self, state: State, x: np.ndarray) -> np.ndarray:
-        after, y = self.step(np, state, x)
+        after, _ = self.step(np, state, x)
         total = outside(x, MESSAGE) + outside(after["re"], MESSAGE) + outside(after["im"], MESSAGE)
         for k, power in enumerate(self._a):
             one = self.a_re[k] * state["re"] - self.a_im[k] * state["im"]
