@@ -12,6 +12,7 @@ import math
 import numpy as np
 
 from convert.lowering.loihi2_ranges import Ranges, measure
+from convert.lowering.loihi2_refusals import operation_of, readers, reason_against
 from convert.lowering.loihi2_words import floors, value, words
 from spikestrip.errors import Refused
 from spikestrip.operations import (
@@ -73,51 +74,10 @@ def loihi2(program: Program, calibration: np.ndarray, count: Words = Words()) ->
     Raises Refused, naming the layer and the reason, for what stock fixed-point Lava has no process for.
     """
     for layer in program.layers:
-        reason = _reason(program, layer)
+        reason = reason_against(program, layer)
         if reason is not None:
             raise Refused(f"layer {layer.name} ({layer.operation.kind})", f"loihi2, stock: {reason}")
     return _Lowering(program, measure(program, calibration), count).result()
-
-
-def _reason(program: Program, layer: Layer) -> str | None:
-    operation = layer.operation
-    if layer.delayed:
-        return "reads the previous step of another layer; only an SSM recurs here"
-    if isinstance(operation, LIF):
-        if operation.reset_kind != "hard" or operation.v_reset is not None:
-            return "stock LIF resets to 0 alone"
-        if operation.gain is not None or operation.bias is not None:
-            return "has a gain or a bias of its own; fold it into what enters"
-        if np.ptp(operation.decay) or not 0 < operation.decay.flat[0] <= 1:
-            return "stock LIF has one decay in (0, 1] for all its neurons"
-        if not (operation.threshold > 0).all():
-            return "a threshold is not above 0"
-        if any(_reading(program, source) != [layer.name] for source in layer.inputs):
-            return "what enters it is read by another layer too, and thresholds fold into its rows"
-        if not isinstance(_operation(program, layer.inputs[0]), Affine | S4D):
-            return "thresholds fold into the rows of an affine or an SSM, and none stands before it"
-    elif isinstance(operation, LeakyIntegrator):
-        if operation.gain is not None or operation.bias is not None or (operation.decay != 1).any():
-            return "stock Sigma adds without decay, gain or bias"
-        if layer.name != program.output or _reading(program, layer.inputs[0]) != [layer.name]:
-            return "only the readout accumulates, and what enters it has no other reader"
-        if not isinstance(_operation(program, layer.inputs[0]), Affine | S4D):
-            return "the readout stands behind an affine or an SSM"
-    elif not isinstance(operation, Affine | Scale | Join | S4D):
-        return "no stock process computes it in integers"
-    if len(layer.inputs) > 1 and not isinstance(operation, Join):
-        return "adds several streams; join them first"
-    if len(program.shapes[layer.name]) != 1:
-        return f"one step has the shape {program.shapes[layer.name]}, and only vectors are mapped"
-    return None
-
-
-def _operation(program: Program, name: str) -> Operation | None:
-    return None if name == INPUT else program[name].operation
-
-
-def _reading(program: Program, name: str) -> list[str]:
-    return [layer.name for layer in program.layers if name in layer.inputs]
 
 
 class _Lowering:
@@ -192,8 +152,8 @@ class _Lowering:
 
     def _feeds(self, source: str, reader: str) -> bool:
         """Whether ``source`` is a synapse that ``reader`` alone reads."""
-        alone = _reading(self.program, source) == [reader]
-        return alone and isinstance(_operation(self.program, source), Affine | Scale)
+        alone = readers(self.program, source) == [reader]
+        return alone and isinstance(operation_of(self.program, source), Affine | Scale)
 
     def _joint(self, join: str) -> float:
         if join not in self._joined:
@@ -203,7 +163,7 @@ class _Lowering:
 
     def _factor(self, name: str) -> np.ndarray | float:
         """The scale of what a synapse or an SSM sends: as its reader wants it, else as its range allows."""
-        for reader in _reading(self.program, name):
+        for reader in readers(self.program, name):
             operation = self.program[reader].operation
             if isinstance(operation, LIF):
                 most = (self.ranges.entering[reader] / operation.threshold).max()
@@ -226,7 +186,7 @@ class _Lowering:
 
     def _lost(self, name: str, decay: float) -> int:
         source = self.program[name].inputs[0]
-        if not isinstance(_operation(self.program, source), S4D):
+        if not isinstance(operation_of(self.program, source), S4D):
             return 0  # an affine's bias makes up for it
         read = next(choice for choice in self.choices if (choice.layer, choice.matrix) == (source, "C, D"))
         return round(floors(np.array(read.exponents)) / 2 / (1 - decay)) if decay < 1 else 0
