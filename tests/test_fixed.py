@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import os
+import signal
+import socket
 import subprocess
 import sys
 from importlib.metadata import distributions
@@ -13,10 +17,12 @@ from test_lava_supervision import actors, mark  # noqa: F401 - a fixture
 
 from convert.formats.nir.reading import read
 from convert.formats.nir.writing import write
-from simulators.backends.lava import LavaBackend, stock
-from simulators.conformance import integers
+from deploy.verify import verify
+from simulators.backends.lava import LavaBackend, report, stock, stock_run
+from simulators.conformance import integers, networks
+from simulators.run import simulate
 from spikestrip import ledger
-from spikestrip.errors import BadInput, SimulatorFault
+from spikestrip.errors import BadInput, Refused, SimulatorFault
 from spikestrip.execution import Stepper
 from spikestrip.operations import FixedAffine, FixedInput, FixedLIF, FixedReadout, FixedS4D, Scale
 from spikestrip.operations.fixed import held
@@ -35,8 +41,6 @@ def test_the_models_of_lava_itself() -> None:
 
 
 def _environment() -> dict[str, str]:
-    import os
-
     return {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
 
 
@@ -156,9 +160,6 @@ def test_stock_lava_is_the_program() -> None:
 
 @needs_lava
 def test_a_killed_stock_process(mark: str) -> None:  # noqa: F811
-    import os
-    import signal
-
     rng = np.random.default_rng(6)
     killed: list[int] = []
 
@@ -169,6 +170,41 @@ def test_a_killed_stock_process(mark: str) -> None:  # noqa: F811
 
     with pytest.raises(SimulatorFault, match="killed by SIGKILL"):
         LavaBackend().run(integers.network(rng), rng.random((1, 3000, 2)), "float64", "cpu", kill)
+
+
+def test_a_stock_process_that_raises_says_so() -> None:
+    """Lava would keep the exception to itself and wait for ever."""
+
+    def fail() -> None:
+        raise RuntimeError("the third step is too much")
+
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with ours, theirs:
+        with pytest.raises(SystemExit):
+            stock_run._reporting(theirs)(multiprocessing.Process(target=fail))
+        said = str(report.read(ours.recv(report.LONGEST)))
+    assert "a stock process" in said
+    assert "RuntimeError: the third step is too much" in said
+
+
+def test_float32_does_not_hold_them() -> None:
+    program = integers.network(np.random.default_rng(2))
+    with pytest.raises(Refused, match="run it in float64"):
+        simulate(program, np.zeros((1, 2, 2)), dtype="float32")
+
+
+def test_no_bound_is_known_where_rounded_values_become_integers() -> None:
+    """A floor of what was rounded can be any integer: verify says that it knows no bound, and excuses nothing."""
+    rng = np.random.default_rng(4)
+    mixed = networks.affine(rng, 3, 5, 0.3)
+    program = chain((3,), [("a", mixed), ("b", FixedInput(4, 16)), ("c", FixedLIF(3584, 20))])
+    x = rng.normal(size=(2, 50, 3))
+    trace = simulate(program, x)
+    verdict = verify(trace, trace, program)
+    assert any("layer c: no rounding bound is known" in note for note in verdict.notes)
+    exact = chain((3,), [("b", FixedInput(4, 16)), ("c", FixedLIF(3584, 20))])
+    trace = simulate(exact, x)
+    assert verify(trace, trace, exact).notes == []
 
 
 def test_what_stock_lava_has_no_process_for() -> None:
