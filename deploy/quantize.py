@@ -43,11 +43,11 @@ def command(
     words_bc: int,
     words: int,
     output: Path | None,
-) -> None:
+) -> int:
     """Write the network in MODEL as a program of integers, and print what was chosen and what it costs in spikes.
 
     Every backend runs what is written; ``lava`` with stock processes alone. Without --calibrate the ranges are those of
-    noise, which says little about real inputs.
+    noise, which says little about real inputs. Exit code 1 if a difference in spikes has no cause that verify knows.
     """
     from convert.formats.nir.writing import write
     from convert.load import load
@@ -71,8 +71,9 @@ def command(
     console.print(_choices(lowered.choices))
     for remark in lowered.remarks:
         console.print(remark)
-    _compare(program, lowered.program, x[:CHECKED])
+    passed = _compare(program, lowered.program, x[:CHECKED])
     console.print(f"{target}: program {lowered.program.sha256[:12]}, integers of {program.sha256[:12]}")
+    return 0 if passed else 1
 
 
 def _choices(choices: list[Choice]) -> Table:
@@ -84,8 +85,8 @@ def _choices(choices: list[Choice]) -> Table:
     return table
 
 
-def _compare(program: Program, quantised: Program, x: np.ndarray) -> None:
-    """Both programs on x: values that left their width, and each differing spike with its cause."""
+def _compare(program: Program, quantised: Program, x: np.ndarray) -> bool:
+    """Both programs on x: values that left their width, and each differing spike with its cause. True if all have."""
     from deploy.verify import verify
     from simulators.run import simulate
 
@@ -110,6 +111,7 @@ def _compare(program: Program, quantised: Program, x: np.ndarray) -> None:
     console.print(f"answers changed: {np.count_nonzero(answers[0] != answers[1])} of {answers[0].size}")
     for sentence in verdict.failures:
         console.print(f"verify: {sentence}")
+    return verdict.passed
 
 
 if __name__ == "__main__":
