@@ -21,6 +21,7 @@ COMMANDS = {
     "reference": ("simulators.reference", "Record what a checkpoint's network does."),
     "simulate": ("simulators.run", "Run a NIR file on a simulator."),
     "check": ("deploy.check", "Run any NIR graph under every platform's rule, and explain what differs."),
+    "quantize": ("deploy.quantize", "Lower a network to the integers of a chip, and say what that costs."),
     "verify": ("deploy.verify", "Compare two traces spike by spike, and explain each difference."),
     "fit": ("deploy.fit", "Say whether a network fits on a chip, on which cores, or why not."),
     "price": ("deploy.price", "What a run would cost by published prices, or why that is not known."),

@@ -32,6 +32,7 @@ _LAZY = {
     "save": "convert.load",
     "from_torch": "convert",
     "simulate": "simulators.run",
+    "to_lava": "simulators.backends.lava.stock",
     "verify": "deploy.verify",
     "certify": "deploy.certify",
     "raster": "deploy.reporting.plots",
@@ -48,7 +49,7 @@ __all__ = [
     "Trace",
     "chain",
     "read",
-    *("load", "save", "from_torch", "simulate", "verify", "certify", "raster", "to_sinabs"),
+    *("load", "save", "from_torch", "simulate", "verify", "certify", "raster", "to_lava", "to_sinabs"),
 ]
 
 

@@ -66,6 +66,7 @@ class Stepper:
         self.entering: dict[str, Array] = {}
         self.potentials: dict[str, Array] = {}
         self.before: dict[str, State] = {}  # of the neurons whose spikes are replayed, as they decided
+        self.started = dict(self.state)  # of every layer, as this step found it
         for layer, operation in self._bound:
             entering = self._gather(layer, streams)
             self.entering[layer.name] = entering

@@ -8,24 +8,36 @@ from collections.abc import Mapping
 import numpy as np
 
 from spikestrip.execution import Stepper
-from spikestrip.operations import COUNTERS
+from spikestrip.operations import COUNTERS, FixedOperation, State
 from spikestrip.program import INPUT, Layer, Program
 
 PIECE = 1 << 20  # bytes of the widest stream in one piece of the raster: larger ones leave the cache
 Events = dict[str, dict[str, np.ndarray]]
 
 
+SATURATIONS = "saturations"
+"""Of a layer of integers: values that left their width (clipped, wrapped, or too wide for a message)."""
+
+
+def counters(layer: Layer) -> tuple[str, ...]:
+    """The counters that ``layer`` has."""
+    return (*COUNTERS, SATURATIONS) if isinstance(layer.operation, FixedOperation) else COUNTERS
+
+
 def count_step(
-    program: Program, layer: Layer, entering: np.ndarray, output: np.ndarray | None
+    program: Program, layer: Layer, entering: np.ndarray, output: np.ndarray | None, before: State | None = None
 ) -> dict[str, np.ndarray | int]:
     """Every counter of one step of ``layer``, given what entered it and what it sent, each (B, *shape).
 
-    Where the operation's ``counts_values`` is false only the shape of ``entering`` matters. ``output`` is for spikes.
+    Where the operation's ``counts_values`` is false only the shape of ``entering`` matters. ``output`` is for spikes,
+    ``before``, the state that the step found, for saturations.
     """
     counted: dict[str, np.ndarray | int] = dict.fromkeys(COUNTERS, 0)
     counted |= layer.operation.count(entering, program.is_binary(layer))
     if layer.operation.spiking and output is not None:
         counted["spikes"] = np.count_nonzero(output.reshape(output.shape[0], -1), axis=1)
+    if isinstance(layer.operation, FixedOperation) and before is not None:
+        counted[SATURATIONS] = layer.operation.exceeded(before, entering)
     return counted
 
 
@@ -39,10 +51,12 @@ def count(program: Program, x: np.ndarray, spikes: Mapping[str, np.ndarray]) -> 
     dense_macs     multiplications that a machine blind to zeros would do for the same synapses
     state_macs     multiplications of SSM and neuron state arithmetic
     state_updates  state variables written
+    saturations    of operations on integers alone: values that left their width
     """
     batch, steps = x.shape[:2]
     events: Events = {
-        layer.name: {counter: np.zeros((batch, steps), np.int64) for counter in COUNTERS} for layer in program.layers
+        layer.name: {counter: np.zeros((batch, steps), np.int64) for counter in counters(layer)}
+        for layer in program.layers
     }
     if _folds(program):
         _count_folded(program, x, spikes, events)
@@ -56,13 +70,16 @@ def count(program: Program, x: np.ndarray, spikes: Mapping[str, np.ndarray]) -> 
         streams = stepper.step(x[:, t].astype(np.float64), replay)
         for layer in program.layers:
             entering = stepper.entering.get(layer.name, unread[layer.name])
-            for counter, value in count_step(program, layer, entering, streams.get(layer.name)).items():
+            counted = count_step(program, layer, entering, streams.get(layer.name), stepper.started.get(layer.name))
+            for counter, value in counted.items():
                 events[layer.name][counter][:, t] = value
     return events
 
 
 def _folds(program: Program) -> bool:
     """Whether what is counted follows from input and spikes of the same step alone."""
+    if any(isinstance(layer.operation, FixedOperation) for layer in program.layers):
+        return False
     needed = _needed(program)
     computed = [layer for layer in program.layers if layer.name in needed and not layer.operation.spiking]
     return not any(layer.delayed for layer in program.layers) and not any(map(program.state_shapes, computed))

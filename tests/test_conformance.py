@@ -35,7 +35,7 @@ REFUSED = {
         "lif_bias",
         "lif_reset_value",
     }
-    | {"recurrent_any", "bernoulli", "network_bernoulli"},
+    | {"recurrent_any", "bernoulli", "network_bernoulli", "fixed_lif", "network_fixed"},
 }
 """The operations that a backend may refuse. What it doesn't hold stands here, or a test fails."""
 
@@ -45,6 +45,7 @@ LAVA_BY_DEFAULT = {
     "s4d/3_modes/float64",
     "bernoulli/noise/float64",
     "network_hard/ties/float64",
+    "network_fixed/noise/float64",
 }
 """A run of Lava starts processes, which takes seconds: the whole suite runs under ``slow``."""
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from deploy.pricing.prices import Table
 from spikestrip.errors import BadInput
+from spikestrip.ledger import SATURATIONS
 from spikestrip.operations import COUNTERS
 from spikestrip.trace import Trace
 
@@ -65,6 +66,8 @@ def bill(counts: Mapping[str, Mapping[str, float]], spiking: Collection[str], ta
     for layer, counters in counts.items():
         kind = "spiking" if layer in spiking else "other"
         for counter, count in counters.items():
+            if counter == SATURATIONS:  # a loss, not work
+                continue
             if counter not in COUNTERS:
                 raise BadInput(layer, f"{counter} is not a counter of the ledger: {', '.join(COUNTERS)}")
             terms = table.charges[kind].get(counter)

@@ -16,7 +16,7 @@ import numpy as np
 from deploy.verification.replay import decisions
 from spikestrip import inputs
 from spikestrip.execution import Stepper
-from spikestrip.operations import Affine, SpikingOperation
+from spikestrip.operations import Affine, FixedOperation, SpikingOperation
 from spikestrip.program import INPUT, Layer, Program
 
 ENOUGH = 3  # wrong decisions before another path counts as an explanation of them
@@ -266,6 +266,8 @@ def _scales(program: Program, name: str) -> Iterator[tuple[str, str, Change]]:
     yield "input", "an input scaled", lambda one, by: dataclasses.replace(one, x=one.x * by)
     yield "input", "an input shifted", lambda one, by: dataclasses.replace(one, x=one.x + by)
     for layer in _path(program, name):
+        if isinstance(layer.operation, FixedOperation):
+            continue  # words of integers, scaled, are no words
         for what, fields in SCALED.items():
             if not all(hasattr(layer.operation, field) for field in fields):
                 continue

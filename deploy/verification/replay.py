@@ -14,7 +14,6 @@ from deploy.verification.rounding import Arithmetic, Running
 from spikestrip import inputs, ledger
 from spikestrip.execution import Stepper
 from spikestrip.operations import (
-    COUNTERS,
     GLU,
     S4D,
     Affine,
@@ -125,7 +124,8 @@ def replay(
         record = {name: train[rows] for name, train in spikes.items()}
         keep = {name: _within(asked[name], rows, (size, steps, n)) for name, n in size_of.items()}
         events: ledger.Events = {
-            layer.name: {counter: np.zeros((size, steps), np.int64) for counter in COUNTERS} for layer in program.layers
+            layer.name: {counter: np.zeros((size, steps), np.int64) for counter in ledger.counters(layer)}
+            for layer in program.layers
         }
         given: dict[type, np.ndarray] = {np.float64: expanded.astype(np.float64)}
         here = at_sample(program, start)
@@ -158,7 +158,8 @@ def replay(
                 apart = np.abs(own_streams[last] - streams[last])
                 np.maximum(bounds[last], (now[last] + apart).max(axis=0).ravel(), out=bounds[last])
             for layer in program.layers:
-                counted = ledger.count_step(program, layer, stepper.entering[layer.name], streams[layer.name])
+                entered, sent = stepper.entering[layer.name], streams[layer.name]
+                counted = ledger.count_step(program, layer, entered, sent, stepper.started[layer.name])
                 for counter, value in counted.items():
                     events[layer.name][counter][:, t] = value
             for name, operation in neurons.items():

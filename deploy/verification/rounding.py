@@ -26,6 +26,14 @@ from spikestrip.operations import (
     Conv1d,
     Conv2d,
     Delay,
+    FixedAffine,
+    FixedCurrent,
+    FixedInput,
+    FixedLIF,
+    FixedOperation,
+    FixedReadout,
+    FixedS4D,
+    FixedScale,
     LayerNorm,
     LeakyIntegrator,
     MultiSpikeIF,
@@ -328,6 +336,11 @@ def _adaptive(op: AdaptiveLIF, c: Context) -> np.ndarray:
     return np.asarray(error + c.fresh(2 * theta, error))
 
 
+def _integers(op: FixedOperation, c: Context) -> np.ndarray:
+    """Whole numbers don't round; where something rounded on the way to them, a floor moves, by who knows how much."""
+    return np.full_like(c.y, np.inf if (c.e > 0).any() else 0.0)
+
+
 RULES: dict[str, Callable[..., Any]] = {
     "affine": _affine,
     "scale": _scale,
@@ -350,4 +363,8 @@ RULES: dict[str, Callable[..., Any]] = {
     "lif_adaptive": _adaptive,
     "if_several": _several,
     "bernoulli": _bernoulli,
+    **{
+        each.kind: _integers
+        for each in (FixedInput, FixedAffine, FixedScale, FixedS4D, FixedCurrent, FixedLIF, FixedReadout)
+    },
 }

@@ -25,13 +25,15 @@ class Recording:
 
     output: the output layer's stream, (B, T, *shape); spikes: layer -> (B, T, N) uint8 for every spiking layer;
     observed: layer -> counter -> (B, T) int64, what the simulator counted itself; attrs: remarks for the trace
-    (``delay``: steps of pipeline delay that were shifted back).
+    (``delay``: steps of pipeline delay that were shifted back); states: layer -> state -> (B, *shape) after the last
+    step, where the machine shows them.
     """
 
     output: np.ndarray
     spikes: dict[str, np.ndarray]
     observed: dict[str, dict[str, np.ndarray]] = dataclasses.field(default_factory=dict)
     attrs: dict[str, str | int | float | bool] = dataclasses.field(default_factory=dict)
+    states: dict[str, dict[str, np.ndarray]] = dataclasses.field(default_factory=dict)
 
 
 class Backend(Protocol):

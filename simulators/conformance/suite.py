@@ -10,6 +10,7 @@ import numpy as np
 
 from simulators.backends import Backend, Dtype, Recording
 from simulators.conformance.case import Case
+from simulators.conformance.integers import integers
 from simulators.conformance.neurons import neurons, variants
 from simulators.conformance.probabilistic import probabilistic
 from simulators.conformance.synapses import foreign, graded
@@ -48,7 +49,7 @@ def cases() -> list[Case]:
     every order, so that a backend must give the oracle's bits. The others (dot products, exp) bear a tolerance for the
     output.
     """
-    parts = (neurons, variants, graded, foreign, probabilistic, wholes)
+    parts = (neurons, variants, graded, foreign, integers, probabilistic, wholes)
     return [case for dtype in get_args(Dtype) for part in parts for case in part(dtype)]
 
 

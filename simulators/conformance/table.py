@@ -9,7 +9,8 @@ from simulators.conformance import Case, Failed, Refused, Result
 _HEAD = """# Conformance
 
 Written by `python -m simulators.conformance`; what each backend answered to every case of the suite
-(`simulators/conformance/`), each in float32 and float64; noise through whole networks in float64 alone, for in float32
+(`simulators/conformance/`), each in float32 and float64, integers (`fixed_*`) in float64
+alone; noise through whole networks in float64 alone, for in float32
 a dot product's rounding can decide a spike.
 
 - **same bits**: every spike and every bit of the output are those of the operation's own step in numpy.

@@ -5,6 +5,16 @@ from spikestrip.operations.base import COUNTERS, Array, Operation, Shape, Spikin
 from spikestrip.operations.bernoulli import Bernoulli
 from spikestrip.operations.clamp import Clamp
 from spikestrip.operations.convolution import AvgPool2d, Conv1d, Conv2d, SumPool2d
+from spikestrip.operations.fixed import (
+    FixedAffine,
+    FixedCurrent,
+    FixedInput,
+    FixedLIF,
+    FixedOperation,
+    FixedReadout,
+    FixedS4D,
+    FixedScale,
+)
 from spikestrip.operations.gelu import GELU
 from spikestrip.operations.graded import GLU, LayerNorm
 from spikestrip.operations.linear import Affine, Join, Scale
@@ -19,6 +29,7 @@ OPERATIONS: dict[str, type[Operation]] = {
         *(Affine, Scale, Join, S4D, LIF, RefractoryLIF, AdaptiveLIF, LeakyIntegrator, GLU, LayerNorm),
         *(Conv1d, Conv2d, SumPool2d, AvgPool2d, Flatten, Delay, Threshold),
         *(Bernoulli, GELU, Clamp, MultiSpikeIF),
+        *(FixedInput, FixedAffine, FixedScale, FixedS4D, FixedCurrent, FixedLIF, FixedReadout),
     )
 }
 
@@ -38,6 +49,14 @@ __all__ = [
     "Conv1d",
     "Conv2d",
     "Delay",
+    "FixedAffine",
+    "FixedCurrent",
+    "FixedInput",
+    "FixedLIF",
+    "FixedOperation",
+    "FixedReadout",
+    "FixedS4D",
+    "FixedScale",
     "Flatten",
     "Join",
     "LayerNorm",

@@ -13,7 +13,7 @@ from onnx import helper, numpy_helper
 
 from spikestrip.operations import Shape
 
-ELEMENTWISE = {"exp": "Exp", "sqrt": "Sqrt"}
+ELEMENTWISE = {"exp": "Exp", "sqrt": "Sqrt", "floor": "Floor", "abs": "Abs", "sign": "Sign"}
 """Functions of the array namespace, and the ONNX operator that says the same."""
 
 

@@ -53,7 +53,10 @@ def trace(operation: Operation, shape: Shape, dtype: str) -> Body:
     """``operation.step`` for inputs of ``shape`` in ``dtype``. Raises Untraceable."""
     tape = Tape(dtype)
     fields = iter(operation.arrays())
-    bound = operation.bind(lambda array: tape.parameter(next(fields), array))
+    # a step's parameters are numbers of the run's dtype; whole ones are stored as integers only by integer_body
+    bound = operation.bind(
+        lambda array: tape.parameter(next(fields), array if array.dtype.kind == "f" else array.astype(dtype))
+    )
     shapes = operation.state_shapes(shape)
     state = {name: tape.value(name, (B, *state_shape), dtype) for name, state_shape in shapes.items()}
     if {"x", *shapes} & set(tape.parameters):

@@ -9,15 +9,20 @@ from importlib.metadata import version
 import numpy as np
 
 from simulators.backends import Dtype, Progress, Recording
-from simulators.backends.lava import supervisor
+from simulators.backends.lava import stock, stock_run, supervisor
 from simulators.backends.lava.shared import Layout, SharedArrays
 from spikestrip.errors import BadInput
 from spikestrip.operations import COUNTERS
 from spikestrip.program import INPUT, Layer, Program
 
+COPIES = 8
+"""Samples that run at once as copies of a network of stock processes."""
+
 
 class LavaBackend:
     """Runs programs on lava-nc, one process a layer, messages (B, *shape) between them, no step of delay.
+
+    A program of integers that stock processes hold (stock.py) runs as these alone, and its delay is shifted back.
 
     Spikes and output are those of the numpy backend. ``observed`` holds the counters of the ledger, counted by each
     process from the messages that it received and sent; in float32 without ``effective_macs``, since the ledger
@@ -40,12 +45,10 @@ class LavaBackend:
     def run(self, program: Program, x: np.ndarray, dtype: Dtype, device: str, progress: Progress) -> Recording:
         if not x.size:
             raise BadInput("input", "a run has at least one sample and one step")
-        arrays = SharedArrays(_layout(program, x, dtype))
-        try:
-            arrays["input"][...] = x
-            supervisor.run(program, dtype, arrays, progress, self.patience)
-        finally:
-            arrays.close()
+        if stock.refuses(program) is None:
+            parts = [self._stock(program, x[i : i + COPIES], progress, len(x)) for i in range(0, len(x), COPIES)]
+            return _joined(parts, self._version)
+        arrays = self._run(program, x, dtype, _layout(program, x, dtype), progress)
         comparable = [counter for counter in COUNTERS if dtype == "float64" or counter != "effective_macs"]
         return Recording(
             arrays["output"],
@@ -56,6 +59,53 @@ class LavaBackend:
             },
             {"delay": 0, "lava": self._version, "lava_processes": len(program.layers) + 1},
         )
+
+    def _run(self, program: Program, x: np.ndarray, dtype: Dtype, layout: Layout, progress: Progress) -> SharedArrays:
+        arrays = SharedArrays(layout)
+        try:
+            arrays["input"][...] = x
+            supervisor.run(program, dtype, arrays, progress, self.patience)
+        finally:
+            arrays.close()
+        return arrays
+
+    def _stock(self, program: Program, x: np.ndarray, progress: Progress, whole: int) -> Recording:
+        """Samples as copies of the network side by side; ``progress`` counts steps of the ``whole`` batch."""
+        behind = 0
+
+        def shared(steps: int) -> None:
+            nonlocal behind
+            behind += steps * len(x)
+            progress(behind // whole)
+            behind %= whole
+
+        arrays = self._run(program, x, "float64", stock_run.layout(program, x), shared)
+        states: dict[str, dict[str, np.ndarray]] = {}
+        for name in arrays.layout:
+            if name.startswith("state/"):
+                _, layer, state = name.split("/")
+                states.setdefault(layer, {})[state] = arrays[name]
+        spikes = {layer.name: arrays[f"spikes/{layer.name}"] for layer in program.spiking}
+        attrs: dict[str, str | int | float | bool] = {
+            "delay": int(arrays["delay"]),
+            "processes": "stock",
+            "lava_processes": int(arrays["processes"]),
+        }
+        return Recording(arrays["output"], spikes, attrs=attrs, states=states)
+
+
+def _joined(parts: list[Recording], version: str) -> Recording:
+    """The recordings of parts of a batch as one."""
+    first = parts[0]
+    return Recording(
+        np.concatenate([part.output for part in parts]),
+        {name: np.concatenate([part.spikes[name] for part in parts]) for name in first.spikes},
+        attrs={"lava": version, **first.attrs},
+        states={
+            layer: {name: np.concatenate([part.states[layer][name] for part in parts]) for name in held}
+            for layer, held in first.states.items()
+        },
+    )
 
 
 def _layout(program: Program, x: np.ndarray, dtype: Dtype) -> Layout:

@@ -2,37 +2,24 @@
 
 from __future__ import annotations
 
-import mmap
 import socket
-import types
 
 from simulators.backends import Dtype
-from simulators.backends.lava import compat
+from simulators.backends.lava import compat, stock_run
 from simulators.backends.lava.node import InputNode, LayerNode
-from simulators.backends.lava.shared import SharedArrays
+from simulators.backends.lava.shared import AnonymousMemory, SharedArrays
 from spikestrip.program import INPUT, Program
 
 
-class AnonymousMemory:
-    """Takes the place of Lava's shared memory manager: blocks that its forks share and that have no name.
-
-    Lava's own are segments in /dev/shm, which stay behind when a run is killed.
-    """
-
-    def start(self) -> None:
-        """Lava calls it; there is nothing to start."""
-
-    def create_shared_memory(self, size: int) -> types.SimpleNamespace:
-        """A block of ``size`` bytes, as ``buf``."""
-        return types.SimpleNamespace(buf=memoryview(mmap.mmap(-1, size)))
-
-
 def run(program: Program, dtype: Dtype, arrays: SharedArrays, line: socket.socket) -> None:
-    """Run ``program`` on ``arrays["input"]`` to the last step: a process for the input, and one for each layer.
+    """Run ``program`` on ``arrays["input"]`` to the last step: a process for the input, and one for each layer; or
+    as stock processes, where the arrays are laid out for that.
 
     Lava's processes are left alive: whoever called this ends them. It must be a process of its own, since Lava fixes
     the start method of multiprocessing.
     """
+    if "processes" in arrays.layout:
+        return stock_run.run(program, arrays, line)
     with compat.importable():
         from lava.magma.core.run_conditions import RunSteps
         from lava.magma.core.run_configs import Loihi2SimCfg

@@ -84,3 +84,31 @@ class LayerNode(InputNode):
         for variable, value in self._state.items():
             if not np.isfinite(value).all():
                 raise BadInput(self.name, f"state {variable!r} is no longer finite: the run overflowed")
+
+
+class TapNode:
+    """Records what a stock process sends, aligned: its message of Lava's step t + depth is that of the input's step t.
+
+    ``into``: the shared array (B, T, ...) that takes it; ``scale``: what an output is multiplied by, or None.
+    """
+
+    def __init__(
+        self, name: str, into: str, depth: int, scale: np.ndarray | None, arrays: SharedArrays, line: socket.socket
+    ) -> None:
+        self.name = name
+        self._into, self._depth, self._scale = into, depth, scale
+        self._arrays, self._line = arrays, line
+
+    def begin(self) -> None:
+        self._arrays[f"pid/{self.name}"][()] = os.getpid()
+
+    def guard(self) -> contextlib.AbstractContextManager[None]:
+        return report.exceptions(self._line, f"layer {self.name}")
+
+    def record(self, step: int, message: np.ndarray) -> None:
+        t, target = step - self._depth, self._arrays[self._into]
+        if not 0 <= t < target.shape[1]:
+            return
+        values = message.reshape(target[:, t].shape)
+        target[:, t] = values if self._scale is None else self._scale * values
+        self._arrays[f"done/{self.name}"][()] = t + 1

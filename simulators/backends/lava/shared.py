@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import mmap
 import os
+import types
 
 import numpy as np
 
@@ -39,3 +40,17 @@ class SharedArrays:
     def close(self) -> None:
         """Close the descriptor; the arrays stay."""
         os.close(self.descriptor)
+
+
+class AnonymousMemory:
+    """Takes the place of Lava's shared memory manager: blocks that its forks share and that have no name.
+
+    Lava's own are segments in /dev/shm, which stay behind when a run is killed.
+    """
+
+    def start(self) -> None:
+        """Lava calls it; there is nothing to start."""
+
+    def create_shared_memory(self, size: int) -> types.SimpleNamespace:
+        """A block of ``size`` bytes, as ``buf``."""
+        return types.SimpleNamespace(buf=memoryview(mmap.mmap(-1, size)))

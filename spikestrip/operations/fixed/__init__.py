@@ -1,0 +1,22 @@
+"""Integer operations: the fixed-point arithmetic of stock Lava (lava-nc 0.10, ``fixed_pt``), one class each.
+
+``words``: 8-bit words and what a machine of integers can hold; ``linear``: synapses, the entry of reals, the readout;
+``ssm``: the diagonal SSM; ``neurons``: current and hard-reset LIF.
+"""
+
+from spikestrip.operations.fixed.linear import FixedAffine, FixedInput, FixedReadout, FixedScale
+from spikestrip.operations.fixed.neurons import FixedCurrent, FixedLIF
+from spikestrip.operations.fixed.ssm import FixedS4D
+from spikestrip.operations.fixed.words import FixedOperation, held
+
+__all__ = [
+    "FixedAffine",
+    "FixedCurrent",
+    "FixedInput",
+    "FixedLIF",
+    "FixedOperation",
+    "FixedReadout",
+    "FixedS4D",
+    "FixedScale",
+    "held",
+]
