@@ -23,7 +23,7 @@ PART_BYTES = 1 << 30
 
 
 def score_stripped(checkpoint: Checkpoint, split: Split) -> Score:
-    """Accuracy, loss and spiking rate of the iterative program over ``split``, in float32 on the torch backend."""
+    """Accuracy, loss and spiking rate of the iterative program over ``split``, in float32 on the backend `raster`."""
     import torch
 
     from convert.strip import strip
@@ -34,7 +34,7 @@ def score_stripped(checkpoint: Checkpoint, split: Split) -> Score:
     from train.score import cross_entropy, meter, score
 
     program = strip(checkpoint.network)
-    backend = backends.load("torch")
+    backend = backends.load("raster")
     sums = torch.zeros(4, dtype=torch.float64)
     with tqdm(total=len(split.labels), desc="stripped network, step by step", unit="seq", disable=None) as bar:
         sample_bytes = 8 * split.inputs.shape[1] * max(map(math.prod, program.shapes.values()))

@@ -12,12 +12,13 @@ from convert.formats import onnx
 from convert.formats.nir.writing.nodes import ENCODERS, op_name
 from deploy.verification.rounding import RULES
 from simulators.conformance.suite import cases
-from spikestrip.operations import OPERATIONS, Operation, SpikingOperation
+from spikestrip.operations import OPERATIONS, FixedOperation, Operation, SpikingOperation
 from spikestrip.program import Layer, Program
 
-POISONED = {"bernoulli", "clamp", "gelu", "glu", "if_several", "layer_norm", "lif_adaptive"}
+INTEGERS = {kind for kind, operation in OPERATIONS.items() if issubclass(operation, FixedOperation)}
+POISONED = {"bernoulli", "clamp", "gelu", "glu", "if_several", "layer_norm", "lif_adaptive"} | INTEGERS
 """No standard nodes of NIR say these exactly: their bodies are NaN, and the metadata hold them."""
-FREE = {"clamp", "flatten", "join", "threshold"}
+FREE = {"clamp", "fixed_input", "flatten", "join", "threshold"}
 """These move, add or compare values: none of the counters (spikes apart) counts that."""
 STANDARD = {"affine", "scale"}
 """Plain nodes of NIR hold these, arrays and all; they need no metadata."""
