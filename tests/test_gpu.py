@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from convert.strip import strip
-from deploy.verification.judge import verify
+from deploy.verification.compare import verify
 from simulators.reference import Form, reference
 from train import checkpoint, tasks
 from train.config import Config

@@ -10,7 +10,7 @@ import pytest
 import spikestrip.operations as room
 from convert.formats import onnx
 from convert.formats.nir.writing.nodes import ENCODERS, op_name
-from deploy.verification.rounding import RULES
+from deploy.verification.bounds import RULES
 from simulators.conformance.suite import cases
 from spikestrip.operations import OPERATIONS, FixedOperation, Operation, SpikingOperation
 from spikestrip.program import Layer, Program

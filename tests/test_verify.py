@@ -422,9 +422,9 @@ def test_without_the_program(program: Program, x: np.ndarray, right: Trace) -> N
 
 
 def test_an_operation_without_a_rule_is_never_excused(monkeypatch: pytest.MonkeyPatch) -> None:
-    from deploy.verification import rounding
+    from deploy.verification import bounds
 
-    monkeypatch.delitem(rounding.RULES, "affine")
+    monkeypatch.delitem(bounds.RULES, "affine")
     program = one_neuron(1.0)
     x = np.array([[[1.0, -(2.0**-30)]]], np.float32)
     verdict = judged(ran(program, x), ran(program, x, "float32"), program)

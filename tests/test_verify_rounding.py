@@ -8,7 +8,7 @@ import numpy as np
 import programs
 import pytest
 
-from deploy.verification.rounding import Arithmetic, Running
+from deploy.verification.bounds import Arithmetic, Running
 from deploy.verification.systematic import systematic
 from deploy.verify import verify
 from simulators.backends.numpy import NumpyBackend

@@ -5,9 +5,9 @@ from __future__ import annotations
 import dataclasses
 import math
 
-from deploy.verification.causes import UNIT
-from deploy.verification.judged import EXACT
-from deploy.verification.rounding import Arithmetic
+from deploy.verification.bounds import Arithmetic
+from deploy.verification.contradictions import EXACT
+from deploy.verification.side import UNIT
 from spikestrip.errors import BadInput
 from spikestrip.program import Program
 from spikestrip.trace import Trace

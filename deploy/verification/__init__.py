@@ -3,7 +3,7 @@
 The method is in docs/verify.md. ``verify`` gives a ``Verdict``.
 """
 
-from deploy.verification.judge import verify
+from deploy.verification.compare import verify
 from deploy.verification.verdict import Verdict
 
 __all__ = ["Verdict", "verify"]

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from deploy.verification.comparison import Compared
+from deploy.verification.differing import Compared
 from spikestrip.execution import parts
 from spikestrip.rows import Rows
 

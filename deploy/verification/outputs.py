@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from deploy.verification.causes import Side
+from deploy.verification.side import Side
 from spikestrip import ledger
 
 if TYPE_CHECKING:
-    from deploy.verification.comparison import Compared
-    from deploy.verification.judged import Judged
+    from deploy.verification.contradictions import Judged
+    from deploy.verification.differing import Compared
     from spikestrip.program import Program
 
 SOUND = ("equal", "absent", "not compared")

@@ -10,7 +10,7 @@ from typing import Self
 
 import numpy as np
 
-from deploy.verification.rounding import Arithmetic, Running
+from deploy.verification.bounds import Arithmetic, Running
 from spikestrip import inputs, ledger
 from spikestrip.execution import Stepper
 from spikestrip.operations import (

@@ -12,8 +12,8 @@ from spikestrip.program import Program
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from deploy.verification.causes import Side
-    from deploy.verification.judged import Judged
+    from deploy.verification.contradictions import Judged
+    from deploy.verification.side import Side
     from train.networks import Network
 
 ROWS = 16  # samples computed together

@@ -13,8 +13,8 @@ import numpy as np
 
 from deploy.verification import differences
 from deploy.verification.causes import CAUSES, CODE, FAULTS
-from deploy.verification.comparison import Compared
 from deploy.verification.differences import Differences
+from deploy.verification.differing import Compared
 from spikestrip.files import atomic
 
 if TYPE_CHECKING:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from deploy.verification.causes import Side
+from deploy.verification.side import Side
 from spikestrip import inputs
 from spikestrip.errors import BadInput
 from spikestrip.program import Program

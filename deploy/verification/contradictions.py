@@ -8,12 +8,13 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 
 from deploy.verification import replay as replaying
-from deploy.verification.causes import CODE, Side
+from deploy.verification.bounds import NOTABLE, Arithmetic
+from deploy.verification.causes import CODE
 from deploy.verification.hypotheses import explain_path
 from deploy.verification.layer_faults import explain
 from deploy.verification.outputs import Stated
 from deploy.verification.replay import ROWS, Replay, Spikes, entering, replay
-from deploy.verification.rounding import NOTABLE, Arithmetic
+from deploy.verification.side import Side
 from deploy.verification.systematic import systematic
 from spikestrip import ledger
 from spikestrip.operations import SpikingOperation

@@ -6,13 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from deploy.verification import alignment, pair, surrogates
-from deploy.verification.causes import CAUSES, CODE, Side
-from deploy.verification.comparison import Compared, compare
+from deploy.verification import alignment, comparable, surrogates
+from deploy.verification.bounds import STATEMENT
+from deploy.verification.causes import CAUSES, CODE
+from deploy.verification.contradictions import Judged
 from deploy.verification.differences import Differences
-from deploy.verification.judged import Judged
+from deploy.verification.differing import Compared, compare
 from deploy.verification.outputs import SOUND, by_program, by_spikes_alone
-from deploy.verification.rounding import STATEMENT
+from deploy.verification.side import Side
 from deploy.verification.verdict import Verdict, earliest, layer_entry
 from spikestrip.program import Program
 from spikestrip.trace import Trace
@@ -44,7 +45,7 @@ def verify(
     Raises BadInput when the two are not of the same input and program.
     """
     sides = (Side("reference", reference, reference_program), Side("trace", trace, trace_program))
-    pair.check(*sides, program)
+    comparable.check(*sides, program)
     order = [layer.name for layer in program.spiking] if program else list(trace.spikes)
     compared = compare(reference, trace, order)
     differ = {name: layer.keys for name, layer in compared.items()}
