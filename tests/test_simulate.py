@@ -141,7 +141,7 @@ BAD_INPUTS: dict[str, tuple[np.ndarray, str]] = {
     "complex numbers": (X.astype(np.complex64), "complex64"),
     "text": (np.full((2, 5, 3), "a"), "<U1"),
     "dates": (np.zeros((2, 5, 3), "M8[s]"), "datetime64"),
-    "records": (np.zeros((2, 5, 3), [("a", "f4")]), "neither"),
+    "records": (np.zeros((2, 5, 3), [("a", "f4")]), "events x, y, p, t"),
     "an id below 0": (np.array([[[0], [-1]]]), "from -1 to 0"),
     "an id that is not known": (np.array([[[0], [3]]]), "0 to 2"),
     "integers that float32 rounds": (np.full((2, 5, 3), (1 << 24) + 1), "float32 rounds"),
