@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from spikestrip.command import main
-from spikestrip.errors import Refused
+from spikestrip.errors import BadInput, Refused
 from spikestrip.files import writable
 
 if TYPE_CHECKING:
@@ -28,10 +28,16 @@ console = Console(highlight=False)
 @click.command("quantize", context_settings={"show_default": True})
 @click.argument("model", type=click.Path(path_type=Path))
 @click.option("--chip", type=click.Choice(["loihi2"]), required=True, help="Whose integers.")
-@click.option("--map", "mapping", type=click.Choice(["stock"]), default="stock", help="Stock lava-nc processes alone.")
+@click.option(
+    "--map",
+    "mapping",
+    type=click.Choice(["stock", "microcode"]),
+    default="stock",
+    help="Stock lava-nc processes alone, or programmable neurons.",
+)
 @click.option("--calibrate", type=click.Path(path_type=Path), help="x.npy: inputs from which ranges are measured.")
-@click.option("--words-a", type=click.IntRange(1, 4), default=2, help="8-bit words of an SSM's A - 1.")
-@click.option("--words-bc", type=click.IntRange(1, 4), default=2, help="8-bit words of its B, C and D.")
+@click.option("--words-a", type=click.IntRange(1, 4), default=2, help="8-bit words of an SSM's A - 1 (stock).")
+@click.option("--words-bc", type=click.IntRange(1, 4), default=2, help="8-bit words of its B, C and D (stock).")
 @click.option("--words", type=click.IntRange(1, 4), default=2, help="8-bit words of every other weight.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Default: MODEL.q.nir, beside it.")
 def command(
@@ -46,15 +52,19 @@ def command(
 ) -> int:
     """Write the network in MODEL as a program of integers, and print what was chosen and what it costs in spikes.
 
-    Every backend runs what is written; ``lava`` with stock processes alone. Without --calibrate the ranges are those of
+    Every backend runs what is written; ``lava`` by stock processes alone, or by processes of ours that do what
+    microcode would. Without --calibrate the ranges are those of
     noise, which says little about real inputs. Exit code 1 if a difference in spikes has no cause that verify knows.
     """
     from convert.formats.nir.writing import write
     from convert.load import load
     from convert.lowering.loihi2 import Words, loihi2
+    from convert.lowering.loihi2_microcode import microcode
     from simulators.backends.lava.stock import refuses
     from spikestrip import inputs
 
+    if mapping == "microcode" and (words_a, words_bc) != (2, 2):
+        raise BadInput("--words-a, --words-bc", "--map microcode has coefficients of 16 bits in an SSM, not words")
     target = output or model.with_suffix(".q.nir")
     writable(target, (model, calibrate))
     program = load(model)
@@ -63,10 +73,13 @@ def command(
         console.print("no --calibrate: ranges are those of N(0, 1) noise, not of your inputs")
     else:
         x = inputs.expand(inputs.read(calibrate, program.input_shape), program.input_shape)
-    lowered = loihi2(program, x, Words(words_a, words_bc, words))
-    reason = refuses(lowered.program)
-    if reason is not None:
-        raise Refused(f"{model}", f"{chip}, {mapping}: {reason}")
+    if mapping == "microcode":
+        lowered = microcode(program, x, words)
+    else:
+        lowered = loihi2(program, x, Words(words_a, words_bc, words))
+        reason = refuses(lowered.program)
+        if reason is not None:
+            raise Refused(f"{model}", f"{chip}, {mapping}: {reason}")
     write(lowered.program, target)
     console.print(_choices(lowered.choices))
     for remark in lowered.remarks:

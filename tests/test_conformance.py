@@ -35,7 +35,8 @@ REFUSED = {
         "lif_bias",
         "lif_reset_value",
     }
-    | {"recurrent_any", "bernoulli", "network_bernoulli", "fixed_lif", "network_fixed"},
+    | {"recurrent_any", "bernoulli", "network_bernoulli", "fixed_lif", "network_fixed"}
+    | {"fixed_lif_programmed", "fixed_lif_refractory"},
 }
 """The operations that a backend may refuse. What it doesn't hold stands here, or a test fails."""
 
@@ -46,6 +47,7 @@ LAVA_BY_DEFAULT = {
     "bernoulli/noise/float64",
     "network_hard/ties/float64",
     "network_fixed/noise/float64",
+    "fixed_lif_refractory/clip/float64",
 }
 """A run of Lava starts processes, which takes seconds: the whole suite runs under ``slow``."""
 

@@ -11,7 +11,7 @@ import math
 
 import numpy as np
 
-from convert.lowering.loihi2_ranges import Ranges, measure
+from convert.lowering.loihi2_ranges import measure
 from convert.lowering.loihi2_refusals import operation_of, readers, reason_against
 from convert.lowering.loihi2_words import floors, value, words
 from spikestrip.errors import Refused
@@ -28,6 +28,7 @@ from spikestrip.operations import (
     Join,
     LeakyIntegrator,
     Operation,
+    RefractoryLIF,
     Scale,
 )
 from spikestrip.program import INPUT, Layer, Program
@@ -73,18 +74,23 @@ def loihi2(program: Program, calibration: np.ndarray, count: Words = Words()) ->
 
     Raises Refused, naming the layer and the reason, for what stock fixed-point Lava has no process for.
     """
-    for layer in program.layers:
-        reason = reason_against(program, layer)
-        if reason is not None:
-            raise Refused(f"layer {layer.name} ({layer.operation.kind})", f"loihi2, stock: {reason}")
-    return _Lowering(program, measure(program, calibration), count).result()
+    return Lowering(program, calibration, count).result()
 
 
-class _Lowering:
-    """One pass. ``bits`` of a stream: its integers are reals times 2^bits, or an array of factors by neuron."""
+class Lowering:
+    """One pass. ``factors`` of a stream: its integers are reals times one factor, or an array of them by neuron.
 
-    def __init__(self, program: Program, ranges: Ranges, count: Words) -> None:
-        self.program, self.ranges, self.count = program, ranges, count
+    Raises Refused, naming the layer and the reason, for what the mapping has no process for.
+    """
+
+    mapping = "stock"
+
+    def __init__(self, program: Program, calibration: np.ndarray, count: Words) -> None:
+        for layer in program.layers:
+            reason = reason_against(program, layer, self.mapping == "microcode")
+            if reason is not None:
+                raise Refused(f"layer {layer.name} ({layer.operation.kind})", f"loihi2, {self.mapping}: {reason}")
+        self.program, self.ranges, self.count = program, measure(program, calibration), count
         self.choices: list[Choice] = []
         self.remarks: list[str] = []
         self.thresholds: dict[str, int] = {}
@@ -108,9 +114,9 @@ class _Lowering:
 
     def _lower(self, layer: Layer) -> Operation:
         operation, name = layer.operation, layer.name
-        if isinstance(operation, LIF):
+        if isinstance(operation, LIF | RefractoryLIF):
             self.factors[name] = 1.0
-            return self._lif(name, operation)
+            return self._neuron(name, operation)
         if isinstance(operation, Join):
             self.factors[name] = self._joint(name)
             return operation
@@ -125,7 +131,7 @@ class _Lowering:
             made, exponent = self._words(name, "scale", operation.scale * factor / entering, self.count.weights)
             return FixedScale(made, exponent)
         if not isinstance(operation, Affine):
-            raise Refused(f"layer {name} ({operation.kind})", "loihi2, stock: no stock process computes it in integers")
+            raise Refused(f"layer {name} ({operation.kind})", f"loihi2, {self.mapping}: no integers for it")
         matrix = (operation.weight * np.reshape(factor, (-1, 1)) / entering).T
         made, exponent = self._words(name, "weight", matrix, self.count.weights)
         bias = np.zeros(len(operation.weight)) if operation.bias is None else operation.bias * factor
@@ -165,9 +171,8 @@ class _Lowering:
         """The scale of what a synapse or an SSM sends: as its reader wants it, else as its range allows."""
         for reader in readers(self.program, name):
             operation = self.program[reader].operation
-            if isinstance(operation, LIF):
-                most = (self.ranges.entering[reader] / operation.threshold).max()
-                unit = self.thresholds[reader] = int(min(ACTIVATION / (HEADROOM * max(most, 1e-9)), ACTIVATION - 1))
+            if isinstance(operation, LIF | RefractoryLIF):
+                unit = self.thresholds[reader] = self._unit(reader, operation)
                 return unit / operation.threshold
             if isinstance(operation, LeakyIntegrator):
                 return 2.0 ** _room(self.ranges.streams[reader], 23)
@@ -175,7 +180,12 @@ class _Lowering:
                 return self._joint(reader)
         return 2.0 ** _room(self.ranges.streams[name], STREAM_BITS)
 
-    def _lif(self, name: str, operation: LIF) -> FixedLIF:
+    def _unit(self, name: str, operation: LIF | RefractoryLIF) -> int:
+        """The common threshold, as large as 16-bit activations allow."""
+        most = (self.ranges.entering[name] / operation.threshold).max()
+        return int(min(ACTIVATION / (HEADROOM * max(most, 1e-9)), ACTIVATION - 1))
+
+    def _neuron(self, name: str, operation: LIF | RefractoryLIF) -> Operation:
         decay = float(operation.decay.flat[0])
         dv = round(4096 * (1 - decay))
         if dv != 4096 * (1 - decay):
@@ -191,7 +201,7 @@ class _Lowering:
         read = next(choice for choice in self.choices if (choice.layer, choice.matrix) == (source, "C, D"))
         return round(floors(np.array(read.exponents)) / 2 / (1 - decay)) if decay < 1 else 0
 
-    def _s4d(self, layer: Layer, operation: S4D, entering: float, factor: np.ndarray) -> FixedS4D:
+    def _s4d(self, layer: Layer, operation: S4D, entering: float, factor: np.ndarray) -> Operation:
         name, n = layer.name, self.count
         b = operation.b_re + 1j * operation.b_im
         state = np.floor(np.log2((1 << (STATE_BITS - 1)) / np.maximum(self.ranges.modes[name], 1e-12)))

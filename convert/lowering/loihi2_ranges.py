@@ -7,7 +7,7 @@ import dataclasses
 import numpy as np
 
 from spikestrip.execution import Stepper
-from spikestrip.operations import S4D
+from spikestrip.operations import S4D, SpikingOperation
 from spikestrip.program import INPUT, Program
 
 
@@ -16,12 +16,13 @@ class Ranges:
     """Largest magnitudes over samples and steps.
 
     streams: layer (or input) -> (*shape) of what it sends; entering: of what enters it; modes: S4D -> (N, H), of the
-    larger of re and im.
+    larger of re and im; membranes: neuron -> name of a state -> (*shape), after the reset.
     """
 
     streams: dict[str, np.ndarray]
     entering: dict[str, np.ndarray]
     modes: dict[str, np.ndarray]
+    membranes: dict[str, dict[str, np.ndarray]]
 
 
 def measure(program: Program, x: np.ndarray) -> Ranges:
@@ -30,6 +31,7 @@ def measure(program: Program, x: np.ndarray) -> Ranges:
     streams: dict[str, np.ndarray] = {}
     entering: dict[str, np.ndarray] = {}
     modes: dict[str, np.ndarray] = {}
+    membranes: dict[str, dict[str, np.ndarray]] = {layer.name: {} for layer in program.spiking}
 
     def raise_to(table: dict[str, np.ndarray], name: str, values: np.ndarray) -> None:
         most = np.abs(values).max(axis=0)
@@ -45,5 +47,8 @@ def measure(program: Program, x: np.ndarray) -> Ranges:
             if isinstance(layer.operation, S4D):
                 state = stepper.state[layer.name]
                 raise_to(modes, layer.name, np.maximum(np.abs(state["re"]), np.abs(state["im"])))
+            elif isinstance(layer.operation, SpikingOperation):
+                for name, values in stepper.state[layer.name].items():
+                    raise_to(membranes[layer.name], name, values)
     raise_to(streams, INPUT, x.reshape(-1, *program.input_shape))
-    return Ranges(streams, entering, modes)
+    return Ranges(streams, entering, modes, membranes)

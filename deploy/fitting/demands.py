@@ -62,12 +62,15 @@ ROWS: dict[str, Row] = {
     "fixed_lif": Row("neuron"),
     "fixed_s4d": Row("neuron", words=True),
     "fixed_readout": Row("neuron"),
+    "fixed_s4d_modes": Row("neuron"),
+    "fixed_lif_programmed": Row("neuron"),
+    "fixed_lif_refractory": Row("neuron"),
 }
 
 BITS = {
-    **dict.fromkeys(("decay", "decay_r", "decay_a"), "decay_bits"),
-    "threshold": "threshold_bits",
-    **dict.fromkeys(("a_re", "a_im", "b_re", "b_im", "c_re", "c_im", "d"), "coefficient_bits"),
+    **dict.fromkeys(("decay", "decay_r", "decay_a", "dv", "dr"), "decay_bits"),
+    **dict.fromkeys(("threshold", "vth"), "threshold_bits"),
+    **dict.fromkeys(("a_re", "a_im", "b", "b_re", "b_im", "c_re", "c_im", "d"), "coefficient_bits"),
 }
 """The width of a neuron's parameter by its name; all others are as wide as a state."""
 

@@ -18,6 +18,7 @@ from spikestrip.execution import Stepper
 from spikestrip.operations import (
     GLU,
     LIF,
+    OPERATIONS,
     S4D,
     AdaptiveLIF,
     Affine,
@@ -26,14 +27,7 @@ from spikestrip.operations import (
     Conv1d,
     Conv2d,
     Delay,
-    FixedAffine,
-    FixedCurrent,
-    FixedInput,
-    FixedLIF,
     FixedOperation,
-    FixedReadout,
-    FixedS4D,
-    FixedScale,
     LayerNorm,
     LeakyIntegrator,
     MultiSpikeIF,
@@ -363,8 +357,5 @@ RULES: dict[str, Callable[..., Any]] = {
     "lif_adaptive": _adaptive,
     "if_several": _several,
     "bernoulli": _bernoulli,
-    **{
-        each.kind: _integers
-        for each in (FixedInput, FixedAffine, FixedScale, FixedS4D, FixedCurrent, FixedLIF, FixedReadout)
-    },
+    **{kind: _integers for kind, each in OPERATIONS.items() if issubclass(each, FixedOperation)},
 }

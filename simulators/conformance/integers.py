@@ -13,7 +13,10 @@ from spikestrip.operations import (
     FixedCurrent,
     FixedInput,
     FixedLIF,
+    FixedModes,
+    FixedProgrammedLIF,
     FixedReadout,
+    FixedRefractoryLIF,
     FixedS4D,
     FixedScale,
     Join,
@@ -40,6 +43,10 @@ def integers(dtype: Dtype) -> Iterator[Case]:
         ("fixed_current", "wrap", FixedCurrent(300), whole(1 << 17, 3, 60, 4)),
         ("fixed_lif", "clip", FixedLIF(7, 4000, rng.integers(-4096, 4096, 6), -2), whole(1 << 16, 3, 60, 6)),
         ("fixed_readout", "noise", FixedReadout(), whole(1000, 3, 30, 4)),
+        ("fixed_s4d_modes", "4_modes", modes(rng, 5, 4), whole(1 << 16, 3, 40, 5)),
+        ("fixed_lif_programmed", "soft", FixedProgrammedLIF(*membrane(rng, 6), soft=True), whole(9000, 3, 60, 6)),
+        ("fixed_lif_programmed", "hard", FixedProgrammedLIF(*membrane(rng, 6), soft=False), whole(9000, 3, 60, 6)),
+        ("fixed_lif_refractory", "clip", refractory(rng, 6), whole(1 << 15, 3, 60, 6)),
     ]
     for name, situation, operation, x in drawn:
         yield Case(name, situation, dtype, chain(x.shape[2:], [(f"n00_{name}", operation)]), x)
@@ -66,6 +73,26 @@ def s4d(rng: np.random.Generator, channels: int, modes: int) -> FixedS4D:
         a_re.astype(np.int16), a_im.astype(np.int16), two, words(rng, *shape), words(rng, *shape), two + 2,
         words(rng, *shape), words(rng, *shape), words(rng, 2, channels), two - 6, 2,
     )  # fmt: skip
+
+
+def modes(rng: np.random.Generator, channels: int, count: int) -> FixedModes:
+    """A decays by between a hundredth and a half, and turns by up to a fifth of a circle."""
+    shape = (count, channels)
+    a = np.rint((1 << 15) * rng.uniform(0.5, 0.99, shape) * np.exp(1j * rng.uniform(-1.2, 1.2, shape)))
+    c_re, c_im, d = (rng.integers(-32767, 32768, each).astype(np.int16) for each in (shape, shape, channels))
+    b = (1 << rng.integers(0, 15, shape)).astype(np.int16)
+    return FixedModes(a.real.astype(np.int16), a.imag.astype(np.int16), b, c_re, c_im, d, -12, -17, -15)
+
+
+def membrane(rng: np.random.Generator, neurons: int) -> tuple[np.ndarray, np.ndarray]:
+    """dv and vth of neurons that differ."""
+    return rng.integers(0, 4096, neurons).astype(np.int16), rng.integers(2000, 9000, neurons).astype(np.int32)
+
+
+def refractory(rng: np.random.Generator, neurons: int) -> FixedRefractoryLIF:
+    """Inhibition so strong that it and the membrane reach their rails now and then."""
+    dr, inhibition = rng.integers(0, 900, neurons).astype(np.int16), rng.integers(0, 1 << 17, neurons).astype(np.int32)
+    return FixedRefractoryLIF(*membrane(rng, neurons), True, dr, inhibition)
 
 
 def network(rng: np.random.Generator) -> Program:

@@ -10,8 +10,11 @@ from spikestrip.operations.fixed import (
     FixedCurrent,
     FixedInput,
     FixedLIF,
+    FixedModes,
     FixedOperation,
+    FixedProgrammedLIF,
     FixedReadout,
+    FixedRefractoryLIF,
     FixedS4D,
     FixedScale,
 )
@@ -30,6 +33,7 @@ OPERATIONS: dict[str, type[Operation]] = {
         *(Conv1d, Conv2d, SumPool2d, AvgPool2d, Flatten, Delay, Threshold),
         *(Bernoulli, GELU, Clamp, MultiSpikeIF),
         *(FixedInput, FixedAffine, FixedScale, FixedS4D, FixedCurrent, FixedLIF, FixedReadout),
+        *(FixedModes, FixedProgrammedLIF, FixedRefractoryLIF),
     )
 }
 
@@ -53,8 +57,11 @@ __all__ = [
     "FixedCurrent",
     "FixedInput",
     "FixedLIF",
+    "FixedModes",
     "FixedOperation",
+    "FixedProgrammedLIF",
     "FixedReadout",
+    "FixedRefractoryLIF",
     "FixedS4D",
     "FixedScale",
     "Flatten",

@@ -58,6 +58,7 @@ class LavaBackend:
                 for layer in program.layers
             },
             {"delay": 0, "lava": self._version, "lava_processes": len(program.layers) + 1},
+            states=_states(program, arrays),
         )
 
     def _run(self, program: Program, x: np.ndarray, dtype: Dtype, layout: Layout, progress: Progress) -> SharedArrays:
@@ -80,18 +81,22 @@ class LavaBackend:
             behind %= whole
 
         arrays = self._run(program, x, "float64", stock_run.layout(program, x), shared)
-        states: dict[str, dict[str, np.ndarray]] = {}
-        for name in arrays.layout:
-            if name.startswith("state/"):
-                _, layer, state = name.split("/")
-                states.setdefault(layer, {})[state] = arrays[name]
         spikes = {layer.name: arrays[f"spikes/{layer.name}"] for layer in program.spiking}
         attrs: dict[str, str | int | float | bool] = {
             "delay": int(arrays["delay"]),
             "processes": "stock",
             "lava_processes": int(arrays["processes"]),
         }
-        return Recording(arrays["output"], spikes, attrs=attrs, states=states)
+        return Recording(arrays["output"], spikes, attrs=attrs, states=_states(program, arrays))
+
+
+def _states(program: Program, arrays: SharedArrays) -> dict[str, dict[str, np.ndarray]]:
+    """Layer -> name -> the last state of all samples, where there is one."""
+    states: dict[str, dict[str, np.ndarray]] = {}
+    for layer in program.layers:
+        for state in program.state_shapes(layer):
+            states.setdefault(layer.name, {})[state] = arrays[f"state/{layer.name}/{state}"]
+    return states
 
 
 def _joined(parts: list[Recording], version: str) -> Recording:
@@ -120,6 +125,8 @@ def _layout(program: Program, x: np.ndarray, dtype: Dtype) -> Layout:
         layout[f"pid/{layer.name}"] = ((), "int64")
         layout[f"done/{layer.name}"] = ((), "int64")
         layout[f"events/{layer.name}"] = ((len(COUNTERS), batch, steps), "int64")
+        for state, shape in program.state_shapes(layer).items():
+            layout[f"state/{layer.name}/{state}"] = ((batch, *shape), dtype)
         if layer.operation.spiking:
             layout[f"spikes/{layer.name}"] = ((batch, steps, math.prod(program.shapes[layer.name])), "uint8")
     return layout

@@ -8,6 +8,7 @@ from simulators.backends import Dtype
 from simulators.backends.lava import compat, stock_run
 from simulators.backends.lava.node import InputNode, LayerNode
 from simulators.backends.lava.shared import AnonymousMemory, SharedArrays
+from spikestrip.operations import FixedOperation
 from spikestrip.program import INPUT, Program
 
 
@@ -29,7 +30,7 @@ def run(program: Program, dtype: Dtype, arrays: SharedArrays, line: socket.socke
     infrastructure.SharedMemoryManager = AnonymousMemory
 
     def process(node: InputNode) -> Node:
-        return node_class(node.edges, dtype)(node)
+        return node_class(node.edges, dtype, node.tags)(node)
 
     processes = {INPUT: process(InputNode(program, dtype, arrays, line))}
     for index, layer in enumerate(program.layers):
@@ -39,6 +40,7 @@ def run(program: Program, dtype: Dtype, arrays: SharedArrays, line: socket.socke
         ports += [processes[source].previous for source in layer.delayed]
         for edge, port in enumerate(ports):
             port.connect(getattr(processes[layer.name], f"edge_{edge}"))
+    tag = "fixed_pt" if any(isinstance(layer.operation, FixedOperation) for layer in program.layers) else None
     steps = arrays["input"].shape[1]
     # every message is received in the step in which it was sent: short channels do, and stay in the cache
-    processes[INPUT].run(RunSteps(steps), run_cfg=Loihi2SimCfg(), compile_config={"pypy_channel_size": 2})
+    processes[INPUT].run(RunSteps(steps), run_cfg=Loihi2SimCfg(select_tag=tag), compile_config={"pypy_channel_size": 2})

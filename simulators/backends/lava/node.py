@@ -13,15 +13,18 @@ from simulators.backends.lava import report
 from simulators.backends.lava.shared import SharedArrays
 from spikestrip.errors import BadInput
 from spikestrip.ledger import count_step
-from spikestrip.operations import COUNTERS, Shape
+from spikestrip.operations import COUNTERS, FixedOperation, Shape
 from spikestrip.program import INPUT, Program
 
 
 class InputNode:
     """Sends the input, step by step.
 
+    tags: of its process model in Lava.
     edges: how many streams enter; entering, sent: the shapes of their messages and of the answer, (B, *shape).
     """
+
+    tags: tuple[str, ...] = ()
 
     def __init__(self, program: Program, dtype: Dtype, arrays: SharedArrays, line: socket.socket) -> None:
         self.name = INPUT
@@ -56,6 +59,8 @@ class LayerNode(InputNode):
         self.edges = len(layer.inputs) + len(layer.delayed)
         self.entering = (batch, *program.entering_shape(layer))
         self.sent = (batch, *program.shapes[layer.name])
+        if isinstance(layer.operation, FixedOperation):
+            self.tags = ("fixed_pt",)
         self._program = program
         self._layer = layer
         self._operation = layer.operation.bind(lambda array: array.astype(dtype))
@@ -76,14 +81,16 @@ class LayerNode(InputNode):
         for counter, value in count_step(self._program, self._layer, entering, sent).items():
             events[COUNTERS.index(counter), :, t] = value
         if t == self._steps - 1:
-            self._check_finite()
+            self._end()
         self._arrays[f"done/{self.name}"][()] = t + 1
         return sent
 
-    def _check_finite(self) -> None:
+    def _end(self) -> None:
+        """Hand the last states over, if they're finite."""
         for variable, value in self._state.items():
             if not np.isfinite(value).all():
                 raise BadInput(self.name, f"state {variable!r} is no longer finite: the run overflowed")
+            self._arrays[f"state/{self.name}/{variable}"][...] = value
 
 
 class TapNode:

@@ -6,7 +6,7 @@ import functools
 from typing import Any
 
 import numpy as np
-from lava.magma.core.decorator import implements, requires
+from lava.magma.core.decorator import implements, requires, tag
 from lava.magma.core.model.py.model import PyLoihiProcessModel
 from lava.magma.core.model.py.ports import PyInPort, PyOutPort
 from lava.magma.core.model.py.type import LavaPyType
@@ -56,14 +56,16 @@ class NodeModel(PyLoihiProcessModel):
 
 
 @functools.cache
-def node_class(edges: int, dtype: str) -> type[Node]:
+def node_class(edges: int, dtype: str, tags: tuple[str, ...]) -> type[Node]:
     """The process class for nodes with this many edges; Lava wants each port declared in the class of the model."""
-    name = f"Node_{edges}_{dtype}"
+    name = "_".join(("Node", str(edges), dtype, *tags))
     process = type(name, (Node,), {"__module__": __name__})
     kind = np.dtype(dtype).type
     ports = {port: LavaPyType(PyOutPort.VEC_DENSE, kind) for port in ("out", "previous")}
     ports |= {f"edge_{edge}": LavaPyType(PyInPort.VEC_DENSE, kind) for edge in range(edges)}
     model = type(f"{name}_model", (NodeModel,), {"__module__": __name__, **ports})
+    if tags:
+        model = tag(*tags)(model)
     model = requires(CPU)(implements(proc=process, protocol=LoihiProtocol)(model))
     globals().update({process.__name__: process, model.__name__: model})  # where Lava's compiler looks for a model
     return process
