@@ -215,7 +215,7 @@ def test_the_ends_of_a_membrane(soft: bool) -> None:
 
 
 def test_verify_excuses_nothing_in_integers() -> None:
-    """Whole numbers don't round, so that a flipped spike is a fault, though convolutions stand before it."""
+    """Whole numbers don't round: behind convolutions too a bound is known, 0, and a flipped spike is a fault."""
     program = network(1, ("subtract", "reset", "reset"))
     lowered = speck(program).program
     x = events(1, program, most=3, steps=60)
@@ -223,6 +223,7 @@ def test_verify_excuses_nothing_in_integers() -> None:
     verdict = verify(reference, trace, program, trace_program=lowered)
     assert verdict.passed, verdict.failures
     assert verdict.differ > 0
+    assert not any("no rounding bound" in note for note in verdict.notes)
     assert set(verdict.causes) <= {"quantisation", "carried"}
     for name in trace.spikes:
         spikes = {**trace.spikes, name: trace.spikes[name].copy()}
