@@ -20,9 +20,10 @@ from typing import Any
 
 import numpy as np
 
+from convert.lowering.speck_integers import reason_against
 from spikestrip.errors import BadInput, Refused
 from spikestrip.execution import Stepper
-from spikestrip.operations import Affine, Conv2d, FixedIF, Flatten, Join, MultiSpikeIF, SumPool2d
+from spikestrip.operations import FixedIF, MultiSpikeIF
 from spikestrip.operations.fixed import HIGHEST, LOWEST
 from spikestrip.program import INPUT, Layer, Program
 
@@ -51,6 +52,10 @@ class EventDriven:
 
     def __init__(self, program: Program) -> None:
         self.program = program
+        for layer in program.layers:
+            reason = reason_against(program, layer)
+            if reason is not None:
+                raise Refused(f"layer {layer.name} ({layer.operation.kind})", f"event by event: {reason}")
         if not _is_neuron(program[program.output]) and INPUT in _sources(program, program[program.output]):
             raise Refused(program.output, "the output isn't what neurons send")
         self.cores = [_core(program, layer) for layer in program.layers if _is_neuron(layer)]
@@ -165,10 +170,6 @@ def _sources(program: Program, layer: Layer) -> list[str]:
         before = None if name == INPUT else program[name]
         if before is None or _is_neuron(before):
             found.append(name)
-        elif type(before.operation) not in (Affine, Conv2d, SumPool2d, Flatten, Join) or before.delayed:
-            raise Refused(f"layer {name} ({before.operation.kind})", "is none of a core's integer operations")
-        elif getattr(before.operation, "bias", None) is not None:
-            raise Refused(f"layer {name}", "has a bias, and no event brings it")
         else:
             found += _sources(program, before)
     return list(dict.fromkeys(found))

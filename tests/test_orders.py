@@ -100,8 +100,11 @@ def test_what_is_refused() -> None:
     with pytest.raises(BadInput, match="not one of layer-first, time-first, random"):
         EventDriven(program).run(np.zeros((1, 1, 1, 4, 4)), "backwards")
     biased = chain((2,), [("w", Affine(np.eye(2, dtype=np.float32), np.ones(2, np.float32))), ("s", FixedIF(3))])
-    with pytest.raises(Refused, match="no event brings it"):
+    with pytest.raises(Refused, match="by a clock of its own"):
         EventDriven(biased)
+    real = chain((2,), [("w", Affine(np.full((2, 2), 0.5, np.float32))), ("s", several(1.0, 2))])
+    with pytest.raises(Refused, match=r"layer w \(affine\): event by event: has weights that aren't integers"):
+        EventDriven(real)
 
 
 def test_the_command(tmp_path: Path) -> None:
