@@ -24,6 +24,7 @@ COMMANDS = {
     "quantize": ("deploy.quantize", "Lower a network to the integers of a chip, and say what that costs."),
     "verify": ("deploy.verify", "Compare two traces spike by spike, and explain each difference."),
     "fit": ("deploy.fit", "Say whether a network fits on a chip, on which cores, or why not."),
+    "orders": ("deploy.orders", "Say how far the order of events moves the answers of a Speck's integers."),
     "price": ("deploy.price", "What a run would cost by published prices, or why that is not known."),
     "certify": ("deploy.certify", "Certify which spikes of a run no conforming backend can change."),
     "shrink": ("deploy.shrink", "Cut a failing model and input down while the same failure stays."),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,26 +17,30 @@ from spikestrip.files import writable
 
 if TYPE_CHECKING:
     from convert.lowering.loihi2 import Choice
+    from convert.lowering.speck import Core
     from spikestrip.program import Program
 
 CHECKED = 8  # samples of the calibration set on which spikes are compared and explained
 HARDWARE_EXPONENTS = range(-8, 8)
 NOISE = (4, 256)  # samples and steps, where no calibration set is given
+EVENTS = 0.1  # of a Speck's inputs have an event in a step, where no calibration set is given
 
 console = Console(highlight=False)
 
 
 @click.command("quantize", context_settings={"show_default": True})
 @click.argument("model", type=click.Path(path_type=Path))
-@click.option("--chip", type=click.Choice(["loihi2"]), required=True, help="Whose integers.")
+@click.option("--chip", type=click.Choice(["loihi2", "speck2e", "speck2f"]), required=True, help="Whose integers.")
 @click.option(
     "--map",
     "mapping",
     type=click.Choice(["stock", "microcode"]),
     default="stock",
-    help="Stock lava-nc processes alone, or programmable neurons.",
+    help="Loihi 2: stock lava-nc processes alone, or programmable neurons.",
 )
-@click.option("--calibrate", type=click.Path(path_type=Path), help="x.npy: inputs from which ranges are measured.")
+@click.option(
+    "--calibrate", type=click.Path(path_type=Path), help="x.npy: inputs on which spikes are compared; Loihi 2's ranges."
+)
 @click.option("--words-a", type=click.IntRange(1, 4), default=2, help="8-bit words of an SSM's A - 1 (stock).")
 @click.option("--words-bc", type=click.IntRange(1, 4), default=2, help="8-bit words of its B, C and D (stock).")
 @click.option("--words", type=click.IntRange(1, 4), default=2, help="8-bit words of every other weight.")
@@ -52,41 +57,98 @@ def command(
 ) -> int:
     """Write the network in MODEL as a program of integers, and print what was chosen and what it costs in spikes.
 
-    Every backend runs what is written; ``lava`` by stock processes alone, or by processes of ours that do what
-    microcode would. Without --calibrate the ranges are those of
-    noise, which says little about real inputs. Exit code 1 if a difference in spikes has no cause that verify knows.
+    Every backend runs what is written: ``lava`` Loihi 2's by stock processes alone, or by processes of ours that do
+    what microcode would; ``speck`` a Speck's with sinabs' layers. Without --calibrate inputs are noise, which says
+    little about real ones. Exit code 1 if a difference in spikes has no cause that verify knows.
     """
     from convert.formats.nir.writing import write
     from convert.load import load
-    from convert.lowering.loihi2 import Words, loihi2
-    from convert.lowering.loihi2_microcode import microcode
-    from simulators.backends.lava.stock import refuses
     from spikestrip import inputs
 
+    if mapping == "microcode" and chip != "loihi2":
+        raise BadInput("--map", f"is for loihi2: {chip} has one way to hold a network")
     if mapping == "microcode" and (words_a, words_bc) != (2, 2):
         raise BadInput("--words-a, --words-bc", "--map microcode has coefficients of 16 bits in an SSM, not words")
     target = output or model.with_suffix(".q.nir")
     writable(target, (model, calibrate))
     program = load(model)
-    if calibrate is None:
-        x = np.random.default_rng(0).normal(size=(*NOISE, *program.input_shape)).astype(np.float32)
-        console.print("no --calibrate: ranges are those of N(0, 1) noise, not of your inputs")
-    else:
+    x = None
+    if calibrate is not None:
         x = inputs.expand(inputs.read(calibrate, program.input_shape), program.input_shape)
-    if mapping == "microcode":
-        lowered = microcode(program, x, words)
+    if chip == "loihi2":
+        x = _noise(program) if x is None else x
+        lowered, show = _loihi2(model, program, x, mapping, (words_a, words_bc, words))
+    elif (words_a, words_bc, words) != (2, 2, 2):
+        raise BadInput("--words", f"is for loihi2: {chip} has one word of 8 bits")
     else:
-        lowered = loihi2(program, x, Words(words_a, words_bc, words))
+        x = _events(program) if x is None else x
+        if (x < 0).any() or (x != np.floor(x)).any():
+            raise Refused(
+                calibrate, "the input holds values that aren't numbers of events, and a Speck takes no others"
+            )
+        lowered, show = _speck(model, program, chip)
+    write(lowered, target)
+    show()
+    passed = _compare(program, lowered, x[:CHECKED])
+    console.print(f"{target}: program {lowered.sha256[:12]}, integers of {program.sha256[:12]}")
+    return 0 if passed else 1
+
+
+def _noise(program: Program) -> np.ndarray:
+    console.print("no --calibrate: ranges are those of N(0, 1) noise, not of your inputs")
+    return np.random.default_rng(0).normal(size=(*NOISE, *program.input_shape)).astype(np.float32)
+
+
+def _events(program: Program) -> np.ndarray:
+    console.print(f"no --calibrate: inputs have an event in {EVENTS:.0%} of their steps, at random, unlike yours")
+    drawn: np.ndarray = np.random.default_rng(0).random((*NOISE, *program.input_shape)) < EVENTS
+    return drawn.astype(np.float32)
+
+
+def _loihi2(
+    model: Path, program: Program, x: np.ndarray, mapping: str, words: tuple[int, int, int]
+) -> tuple[Program, Callable[[], None]]:
+    """The integer program, and what prints the choices."""
+    from convert.lowering.loihi2 import Words, loihi2
+    from convert.lowering.loihi2_microcode import microcode
+    from simulators.backends.lava.stock import refuses
+
+    if mapping == "microcode":
+        lowered = microcode(program, x, words[-1])
+    else:
+        lowered = loihi2(program, x, Words(*words))
         reason = refuses(lowered.program)
         if reason is not None:
-            raise Refused(f"{model}", f"{chip}, {mapping}: {reason}")
-    write(lowered.program, target)
-    console.print(_choices(lowered.choices))
-    for remark in lowered.remarks:
-        console.print(remark)
-    passed = _compare(program, lowered.program, x[:CHECKED])
-    console.print(f"{target}: program {lowered.program.sha256[:12]}, integers of {program.sha256[:12]}")
-    return 0 if passed else 1
+            raise Refused(f"{model}", f"loihi2, {mapping}: {reason}")
+
+    def show() -> None:
+        console.print(_choices(lowered.choices))
+        for remark in lowered.remarks:
+            console.print(remark)
+
+    return lowered.program, show
+
+
+def _speck(model: Path, program: Program, chip: str) -> tuple[Program, Callable[[], None]]:
+    """The same for a Speck; what can't be on one is refused with fit's reasons."""
+    from convert.lowering.speck import speck
+    from deploy.fit import fit
+    from deploy.fitting import chip as chips
+
+    answer = fit(program, chips.read(chip))
+    if not answer.fits:
+        said = "; ".join(f"{reason.cause}: {', '.join(reason.layers)}: {reason.reason}" for reason in answer.reasons)
+        raise Refused(model, f"does not fit on a {answer.chip.name}: {said}")
+    lowered = speck(program)
+
+    def show() -> None:
+        console.print(_cores(lowered.cores))
+        console.print(
+            "one scale a core: the least at which weights fit 8 bits and thresholds 16, so that none is clipped"
+        )
+        console.print(answer.sentence)
+
+    return lowered.program, show
 
 
 def _choices(choices: list[Choice]) -> Table:
@@ -95,6 +157,16 @@ def _choices(choices: list[Choice]) -> Table:
         beyond = any(exponent not in HARDWARE_EXPONENTS for exponent in choice.exponents)
         exponents = ", ".join(map(str, choice.exponents)) + (" (a chip is said to take -8..7)" if beyond else "")
         table.add_row(choice.layer, choice.matrix, exponents, f"{choice.error:.1e}")
+    return table
+
+
+def _cores(cores: list[Core]) -> Table:
+    table = Table("weights", "neurons", "scale", "threshold", "low threshold", "weights not 0", "become 0")
+    for core in cores:
+        table.add_row(
+            core.weights_layer, core.neurons_layer, f"{core.scale:.6g}", str(core.threshold), str(core.floor),
+            f"{core.weights:,}", f"{core.zeroed:,}",
+        )  # fmt: skip
     return table
 
 
@@ -117,6 +189,12 @@ def _compare(program: Program, quantised: Program, x: np.ndarray) -> bool:
             name, f"{np.count_nonzero(train):,}", f"{np.count_nonzero(ours):,}",
             f"{np.count_nonzero(train != ours):,}", f"{2 * both / max(either, 1):.4f}", causes, f"{saturated[name]:,}",
         )  # fmt: skip
+    for name, (one, two) in _several(program, quantised, x).items():
+        agreement = 2 * np.minimum(one, two).sum() / max(one.sum() + two.sum(), 1)
+        table.add_row(
+            name, f"{one.sum():,.0f}", f"{two.sum():,.0f}", f"{np.count_nonzero(one != two):,}", f"{agreement:.4f}",
+            "numbers of spikes: not judged", "at the floor: not counted",
+        )  # fmt: skip
     console.print(table)
     others = {name: n for name, n in saturated.items() if n and name not in reference.spikes}
     console.print(f"saturations in other layers: {others or 'none'}")
@@ -125,6 +203,21 @@ def _compare(program: Program, quantised: Program, x: np.ndarray) -> bool:
     for sentence in verdict.failures:
         console.print(f"verify: {sentence}")
     return verdict.passed
+
+
+def _several(program: Program, quantised: Program, x: np.ndarray) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Layers that send several spikes in a step -> how many both programs send, (T, B, *shape) each."""
+    from spikestrip.execution import Stepper
+
+    names = [layer.name for layer in program.layers if layer.operation.kind == "if_several"]
+    steppers = [Stepper(each, len(x)) for each in (program, quantised)]
+    sent: dict[str, tuple[list[np.ndarray], list[np.ndarray]]] = {name: ([], []) for name in names}
+    for t in range(x.shape[1] if names else 0):
+        for side, stepper in enumerate(steppers):
+            streams = stepper.step(x[:, t].astype(np.float64))
+            for name in names:
+                sent[name][side].append(streams[name])
+    return {name: (np.stack(one), np.stack(two)) for name, (one, two) in sent.items()}
 
 
 if __name__ == "__main__":

@@ -35,8 +35,9 @@ REFUSED = {
         "lif_bias",
         "lif_reset_value",
     }
-    | {"recurrent_any", "bernoulli", "network_bernoulli", "fixed_lif", "network_fixed"}
+    | {"recurrent_any", "bernoulli", "network_bernoulli", "fixed_lif", "network_fixed", "fixed_if", "network_speck"}
     | {"fixed_lif_programmed", "fixed_lif_refractory"},
+    "speck": {case.operation for case in cases()} - {"network_speck"},
 }
 """The operations that a backend may refuse. What it doesn't hold stands here, or a test fails."""
 

@@ -60,6 +60,7 @@ ROWS: dict[str, Row] = {
     "fixed_scale": Row("synapse", lambda scale: scale.weight.shape[0]),
     "fixed_current": Row("neuron"),
     "fixed_lif": Row("neuron"),
+    "fixed_if": Row("neuron"),
     "fixed_s4d": Row("neuron", words=True),
     "fixed_readout": Row("neuron"),
     "fixed_s4d_modes": Row("neuron"),

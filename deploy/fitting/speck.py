@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import networkx as nx
 import numpy as np
@@ -199,7 +200,8 @@ def _notes(program: Program, found: Sequence[Stage], chip: Chip) -> list[str]:
         if isinstance(layer.operation, AvgPool2d) and layer.name not in host:
             notes.append(f"{layer.name}: a core sums; the division goes into the next weights")
     for stage in found:
-        threshold = np.unique(program[stage.name].operation.arrays()["threshold"])
+        neuron: Any = program[stage.name].operation
+        threshold = np.unique(neuron.threshold)
         if threshold.size > 1:
             notes.append(f"{stage.name}: a core has one threshold; those of its channels go into its weights")
         if stage.name not in read:
@@ -211,7 +213,7 @@ def _notes(program: Program, found: Sequence[Stage], chip: Chip) -> list[str]:
                 f"need {channels} channels, which {held}"
                 + (f"; it has {chip.number('classes')} classes" if classes > chip.number("classes") else "")
             )
-        if program[stage.name].operation.kind == "lif":
+        if neuron.kind in ("lif", "fixed_if"):
             notes.append(
                 f"{stage.name}: a neuron on the chip can send several spikes for one event; the program's sends one"
             )

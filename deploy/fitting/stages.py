@@ -8,11 +8,11 @@ import math
 import numpy as np
 
 from deploy.fitting.answer import Reason
-from spikestrip.operations import LIF, Affine, AvgPool2d, Conv2d, Flatten, MultiSpikeIF, Shape, SumPool2d
+from spikestrip.operations import LIF, Affine, AvgPool2d, Conv2d, FixedIF, Flatten, MultiSpikeIF, Shape, SumPool2d
 from spikestrip.program import INPUT, Layer, Program
 
 WEIGHTS = (Conv2d, Affine)
-NEURONS = (LIF, MultiSpikeIF)
+NEURONS = (LIF, MultiSpikeIF, FixedIF)
 WIRES = ("join", "flatten")
 CAUSES = {
     "state_space": ("a state-space model's states decay and rotate, and it sends values: a core has neither",
@@ -133,7 +133,9 @@ class _Reading:
         sources = tuple(self._sources(weights, 1))
         return Stage(layer.name, weights.name, entering, leaving, kernel, stride, padding, sources)
 
-    def _neuron(self, layer: Layer, operation: LIF | MultiSpikeIF) -> None:
+    def _neuron(self, layer: Layer, operation: LIF | MultiSpikeIF | FixedIF) -> None:
+        if isinstance(operation, FixedIF):
+            return  # lowered: it is a core's own
         channels = self.program.shapes[layer.name][0]
         threshold = operation.threshold.reshape(channels, -1)
         if (threshold != threshold[:, :1]).any() or not (threshold > 0).all():

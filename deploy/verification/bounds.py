@@ -23,6 +23,7 @@ from spikestrip.operations import (
     AdaptiveLIF,
     Affine,
     Array,
+    AvgPool2d,
     Bernoulli,
     Conv1d,
     Conv2d,
@@ -165,6 +166,8 @@ def _affine(op: Affine, c: Context) -> np.ndarray:
     bias = 0.0 if op.bias is None else np.abs(op.bias)
     terms = (c.x != 0).astype(np.float64) @ (weight != 0)
     size = np.abs(c.x) @ weight + bias
+    if _whole(c, size, weight, bias):
+        return np.zeros_like(size)
     if c.parallel:  # a norm that was folded into the weights is computed apart
         return np.asarray(c.e @ weight + (terms + 9) * c.unit * size)
     # one product rounds in one way; with a bias it may be fused, which matters unless the product is exact
@@ -187,7 +190,16 @@ def _linear(op: Any, c: Context) -> np.ndarray:
     terms = counted.step(np, {}, (c.x != 0).astype(np.float64))[1]
     if not isinstance(op, Conv1d | Conv2d):
         terms = np.full_like(terms, op.kernel_y * op.kernel_x)
-    return np.asarray(received + (terms + 2) * c.unit * op.step(np, {}, np.abs(c.x))[1])
+    size = op.step(np, {}, np.abs(c.x))[1]
+    if type(op) is not AvgPool2d and _whole(c, size, *op.arrays().values()):
+        return np.zeros_like(size)
+    return np.asarray(received + (terms + 2) * c.unit * size)
+
+
+def _whole(c: Context, size: np.ndarray, *arrays: np.ndarray | float) -> bool:
+    """Whole numbers whose magnitudes add up to what the dtype holds don't round, in whatever order they are added."""
+    exact = not c.e.any() and float(size.max(initial=0.0)) * c.unit < 1
+    return exact and all(bool((array == np.floor(array)).all()) for array in (c.x, *map(np.asarray, arrays)))
 
 
 def _delay(op: Delay, c: Context) -> np.ndarray:

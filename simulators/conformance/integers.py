@@ -9,8 +9,11 @@ import numpy as np
 from simulators.backends import Dtype
 from simulators.conformance.case import Case
 from spikestrip.operations import (
+    Affine,
+    Conv2d,
     FixedAffine,
     FixedCurrent,
+    FixedIF,
     FixedInput,
     FixedLIF,
     FixedModes,
@@ -19,9 +22,12 @@ from spikestrip.operations import (
     FixedRefractoryLIF,
     FixedS4D,
     FixedScale,
+    Flatten,
     Join,
+    MultiSpikeIF,
     Operation,
     Scale,
+    SumPool2d,
 )
 from spikestrip.program import INPUT, Layer, Program, chain
 
@@ -51,6 +57,10 @@ def integers(dtype: Dtype) -> Iterator[Case]:
     for name, situation, operation, x in drawn:
         yield Case(name, situation, dtype, chain(x.shape[2:], [(f"n00_{name}", operation)]), x)
     yield Case("network_fixed", "noise", dtype, network(rng), rng.random((3, 60, 2)))
+    for soft, situation in ((True, "subtracts_and_clips"), (False, "resets_and_clips")):
+        neuron = chain((5,), [("n00_fixed_if", FixedIF(9000, soft))])
+        yield Case("fixed_if", situation, dtype, neuron, whole(1 << 15, 3, 60, 5))
+    yield Case("network_speck", "events", dtype, cores(rng), rng.integers(0, 9, (3, 40, 1, 8, 8)).astype(np.float64))
 
 
 def words(rng: np.random.Generator, *shape: int) -> np.ndarray:
@@ -110,3 +120,25 @@ def network(rng: np.random.Generator) -> Program:
         Layer("z_reals", Scale(np.full(4, 2.0**-6)), ("n07_readout",)),
     )
     return Program((2,), layers, "z_reals", "mean")
+
+
+def cores(rng: np.random.Generator) -> Program:
+    """Three cores of a Speck: single spikes that subtract (and clip), several, single spikes that reset."""
+
+    def weights(*shape: int) -> np.ndarray:
+        return rng.integers(-128, 128, shape).astype(np.float32)
+
+    several = MultiSpikeIF(np.full((3, 4, 4), 300.0), np.full((3, 4, 4), -300.0))
+    return chain(
+        (1, 8, 8),
+        [
+            ("n00_conv", Conv2d(weights(2, 1, 3, 3), pad_top=1, pad_bottom=1, pad_left=1, pad_right=1)),
+            ("n01_spike", FixedIF(700)),
+            ("n02_pool", SumPool2d(2, 2, 2, 2)),
+            ("n03_conv", Conv2d(weights(3, 2, 1, 1))),
+            ("n04_several", several),
+            ("n05_flatten", Flatten()),
+            ("n06_head", Affine(weights(4, 48))),
+            ("n07_spike", FixedIF(900, soft=False)),
+        ],
+    )

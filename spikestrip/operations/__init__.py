@@ -8,6 +8,7 @@ from spikestrip.operations.convolution import AvgPool2d, Conv1d, Conv2d, SumPool
 from spikestrip.operations.fixed import (
     FixedAffine,
     FixedCurrent,
+    FixedIF,
     FixedInput,
     FixedLIF,
     FixedModes,
@@ -32,7 +33,7 @@ OPERATIONS: dict[str, type[Operation]] = {
         *(Affine, Scale, Join, S4D, LIF, RefractoryLIF, AdaptiveLIF, LeakyIntegrator, GLU, LayerNorm),
         *(Conv1d, Conv2d, SumPool2d, AvgPool2d, Flatten, Delay, Threshold),
         *(Bernoulli, GELU, Clamp, MultiSpikeIF),
-        *(FixedInput, FixedAffine, FixedScale, FixedS4D, FixedCurrent, FixedLIF, FixedReadout),
+        *(FixedInput, FixedAffine, FixedScale, FixedS4D, FixedCurrent, FixedLIF, FixedIF, FixedReadout),
         *(FixedModes, FixedProgrammedLIF, FixedRefractoryLIF),
     )
 }
@@ -55,6 +56,7 @@ __all__ = [
     "Delay",
     "FixedAffine",
     "FixedCurrent",
+    "FixedIF",
     "FixedInput",
     "FixedLIF",
     "FixedModes",

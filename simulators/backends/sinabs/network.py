@@ -16,6 +16,7 @@ from spikestrip.operations import (
     LIF,
     Affine,
     Conv2d,
+    FixedIF,
     Flatten,
     LeakyIntegrator,
     MultiSpikeIF,
@@ -109,6 +110,8 @@ def _module(operation: Operation, dtype: torch.dtype) -> nn.Module:
         return _gained(bound, neurons.leaky_integrator(bound))
     if isinstance(operation, MultiSpikeIF):
         return neurons.several(bound)
+    if isinstance(operation, FixedIF):
+        return neurons.whole(operation)
     layers = list(_torch_layers(operation, bound))
     return _EachStep(*layers) if layers else OperationLayer(operation, dtype)
 

@@ -11,11 +11,15 @@ LIF of ours (docs/api.md) bit for bit, in float32 and in float64. ``gain`` multi
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import sinabs.layers as sl  # never sinabs.backend: it imports samna, whose import installs software
 import torch
 from sinabs.activation import MembraneReset, MembraneSubtract, MultiSpike, SingleSpike
+
+from spikestrip.operations import FixedIF
+from spikestrip.operations.fixed import HIGHEST, LOWEST
 
 
 def lif(neuron: Any) -> sl.LIF:
@@ -46,3 +50,24 @@ def several(neuron: Any) -> sl.IAF:
     return sl.IAF(
         spike_threshold=neuron.threshold, spike_fn=MultiSpike, reset_fn=MembraneSubtract(), min_v_mem=neuron.floor
     )
+
+
+def whole(neuron: FixedIF) -> sl.IAF:
+    """Integers of 16 bits: the floor is the layer's own, the ceiling a reset function's."""
+    return sl.IAF(
+        spike_threshold=torch.tensor(float(neuron.threshold), dtype=torch.float64),
+        spike_fn=SingleSpike,
+        reset_fn=_Saturating(neuron.soft),
+        min_v_mem=torch.tensor(float(LOWEST), dtype=torch.float64),
+    )
+
+
+@dataclasses.dataclass
+class _Saturating:
+    """sinabs resets the sum as it came; a membrane of 16 bits holds no more than its largest number."""
+
+    soft: bool
+
+    def __call__(self, spikes: Any, state: dict[str, Any], threshold: Any) -> dict[str, Any]:
+        reset = MembraneSubtract() if self.soft else MembraneReset()
+        return dict(reset(spikes, {**state, "v_mem": state["v_mem"].clamp(max=HIGHEST)}, threshold))
