@@ -29,3 +29,15 @@ class Refused(BadInput):
 
 class SimulatorFault(SpikestripError):
     """A simulator died or hung while it ran; the message holds its traceback."""
+
+
+LONGEST = 1000  # characters of a message: a file can hold a name of megabytes
+
+
+def printable(text: str) -> str:
+    """``text`` as one line of at most ``LONGEST`` characters, whose control characters are escaped: a name in a file
+    must not steer a terminal."""
+    line = " ".join(text.split("\n"))
+    if len(line) > LONGEST:
+        line = f"{line[: LONGEST - 205]} ... {line[-200:]}"
+    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in line)
