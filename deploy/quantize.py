@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING
 
 import click
 import numpy as np
-from rich.console import Console
 from rich.table import Table
 
-from spikestrip.command import main
+from spikestrip.command import main, terminal
 from spikestrip.errors import Refused
 from spikestrip.files import writable
 
@@ -22,7 +21,7 @@ CHECKED = 8  # samples of the calibration set on which spikes are compared and e
 HARDWARE_EXPONENTS = range(-8, 8)
 NOISE = (4, 256)  # samples and steps, where no calibration set is given
 
-console = Console(highlight=False)
+console = terminal(highlight=False)
 
 
 @click.command("quantize", context_settings={"show_default": True})

@@ -6,11 +6,14 @@ import os
 import sys
 import warnings
 from collections.abc import Sequence
-from typing import NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
 from spikestrip.errors import SpikestripError, printable
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 DEBUG = "SPIKESTRIP_DEBUG"
 """Set, an error of the environment or of our own is a traceback."""
@@ -19,6 +22,13 @@ event_step_option = click.option(
     "--event-step", type=click.IntRange(1), help="Of an .npy file of events: a step, in the unit of their t."
 )
 """For every command whose --input may be events (``spikestrip.events``)."""
+
+
+def terminal(**options: Any) -> Console:
+    """A rich console for tables in which names of a file stand: "[red]" and ":smile:" are no commands in them."""
+    from rich.console import Console
+
+    return Console(markup=False, emoji=False, **options)
 
 
 def main(command: click.Command, arguments: Sequence[str] | None = None) -> NoReturn:

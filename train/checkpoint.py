@@ -70,6 +70,9 @@ def load(path: str | os.PathLike[str]) -> Checkpoint:
     for name in ("config", "state_dict"):
         if not isinstance(header.get(name), dict):
             raise BadInput(source, f"lacks {name}")
+    layers = header["config"].get("layers")
+    if isinstance(layers, int) and layers > len(header["state_dict"]):  # each would be built before it is missed
+        raise BadInput(source, f"config: layers is {layers}, and the file holds {len(header['state_dict'])} weights")
     try:
         with torch.device("meta"):  # shapes alone: the file's own tensors become the weights
             network = Network(Config.parse(header["config"]))
