@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from spikestrip.command import main, terminal
+from spikestrip.errors import within
 
 
 @click.command("price")
@@ -27,8 +28,9 @@ def command(trace: Path, names: tuple[str, ...], report: Path | None) -> int:
         writable(report, (trace, *names))
     tables = [prices.read(name) for name in names or prices.names()]
     run = read(trace)
-    counts = bill.counted(run)
-    bills = [bill.bill(counts, run.spikes, one) for one in tables]
+    with within(trace):
+        counts = bill.counted(run)
+        bills = [bill.bill(counts, run.spikes, one) for one in tables]
     table.show(bills, terminal())
     if report is not None:
         content = {"format": "spikestrip-price", "version": 1, "trace": str(trace), "samples": len(run.input)}

@@ -20,8 +20,9 @@ __all__ = ["command", "render", "summary_table"]
 def command(run_dir: Path, output: Path | None) -> None:
     """Write the report of RUN_DIR, a folder as the demo leaves it, as one self-contained HTML page."""
     page = writable(output or run_dir / REPORT, found(run_dir, READ))
+    table = summary_table(run_dir)
     render(run_dir, page)
-    terminal().print(summary_table(run_dir))
+    terminal().print(table)
     click.echo(f"{page}")
 
 

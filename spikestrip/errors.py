@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 
 class SpikestripError(Exception):
     """Base of every error that Spikestrip raises on purpose. ``exit_code`` is what a command returns for it."""
@@ -29,6 +32,15 @@ class Refused(BadInput):
 
 class SimulatorFault(SpikestripError):
     """A simulator died or hung while it ran; the message holds its traceback."""
+
+
+@contextmanager
+def within(file: object) -> Iterator[None]:
+    """A BadInput of what stands inside, which knows the layer but not the file, names ``file`` too."""
+    try:
+        yield
+    except BadInput as error:
+        raise type(error)(file, str(error)) from error
 
 
 LONGEST = 1000  # characters of a message: a file can hold a name of megabytes

@@ -42,7 +42,9 @@ def attributes(item: h5py.Group | h5py.Dataset, source: object) -> dict[str, str
             value = value.item() if isinstance(value, np.generic) else value
             check_text(source, value)
         if not isinstance(value, str | int | float | bool):
-            raise BadInput(source, f"{item.name}: its attribute {name!r} is {type(value).__name__}, not text or a number")
+            raise BadInput(
+                source, f"{item.name}: its attribute {name!r} is {type(value).__name__}, not text or a number"
+            )
         plain[name] = value
     return plain
 

@@ -220,5 +220,3 @@ def _check_values(source: os.PathLike[str], trace: Trace) -> None:
             raise BadInput(source, "output doesn't fit the input, or is not finite")
     if trace.attrs.get("input_sha256") != input_sha256(trace.input):
         raise BadInput(source, "input doesn't have the hash that the trace states")
-
-

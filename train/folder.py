@@ -30,6 +30,10 @@ WRITTEN = ("last.pt", "ckpt.pt", "epochs.csv", "curve.csv")
 """What it writes anew after every epoch."""
 
 
+STATE = ("network", "optimizer", "progress")
+"""What a state is made of (``train.loop``)."""
+
+
 class RunFolder:
     """Made, or found again: the options must then be those it was made with, or BadInput names what differs."""
 
@@ -60,7 +64,9 @@ class RunFolder:
         if not path.is_file():
             return None
         with parsing(path, "can't be resumed from"):
-            state: dict[str, Any] = load_zip(path)
+            state = load_zip(path)
+        if not isinstance(state, dict) or not all(isinstance(state.get(name), dict) for name in STATE):
+            raise BadInput(path, f"can't be resumed from: it doesn't hold {', '.join(STATE)}")
         return state
 
     def save(self, progress: Progress, state: dict[str, Any]) -> None:
