@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+
 from deploy import run_folder
 from spikestrip.command import main, terminal
 from spikestrip.files import write_json

@@ -47,7 +47,9 @@ def main(command: click.Command, arguments: Sequence[str] | None = None) -> NoRe
         _fail(error.format_message(), 2)
     except SpikestripError as error:
         _fail(str(error), error.exit_code)
-    except BrokenPipeError:
+    except (SystemExit, BrokenPipeError) as ended:
+        if not isinstance(ended, BrokenPipeError) and not isinstance(ended.__context__, BrokenPipeError):
+            raise  # click ends a closed pipe itself, with 1
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # or the interpreter's own flush complains
         sys.exit(141)
     except Exception as error:

@@ -190,13 +190,26 @@ def _objects(file: h5py.File) -> list[str]:
 
 H5_VALUES: tuple[Callable[[], Any], ...] = (
     lambda: 1, lambda: -1, lambda: 2**63 - 1, lambda: math.nan, lambda: math.inf, lambda: True, lambda: 1j,
-    lambda: "text", lambda: MARKUP, lambda: CONTROL.replace("\x00", ""), lambda: "x" * 5000, lambda: np.bytes_(b"\xff\xfe"),
+    lambda: "text", lambda: MARKUP, lambda: CONTROL.replace("\x00", ""), lambda: "x" * 5000,
+    lambda: np.bytes_(b"\xff\xfe"),
     lambda: h5py.Empty("f4"), lambda: h5py.Empty("S3"), lambda: np.zeros(0), lambda: np.zeros((2, 0)),
     lambda: np.ones((2, 12)), lambda: np.ones((2, 12, 3), np.int8), lambda: np.ones(3, np.complex64),
     lambda: np.array([b"a", b"b"]), lambda: np.ones(2, [("a", "<i4"), ("b", "<f8")]), lambda: np.void(b"\x01\x02"),
     lambda: np.array([1, 2], np.uint64) << np.uint64(62), lambda: np.ones((1,) * 20), lambda: np.full((2, 12, 5), 7),
     lambda: np.array(1, h5py.enum_dtype({"A": 0, "B": 1}, "i")), lambda: np.ones(2, np.float16), lambda: np.bool_(True),
 )  # fmt: skip
+
+
+ODD: tuple[Callable[[h5py.File, str], Any], ...] = (
+    lambda file, name: file.create_group(name),
+    lambda file, name: file.create_dataset(name, data=file.ref, dtype=h5py.ref_dtype),
+    lambda file, name: file.create_dataset(name, (3,), h5py.vlen_dtype(np.int32)),
+    lambda file, name: file.create_dataset(name, (1 << 40,), "f4", chunks=True),
+    lambda file, name: file.create_dataset(name, (4,), "u1", external=[("/etc/passwd", 0, 4)]),
+    lambda file, name: file.__setitem__(name, np.dtype("f4")),
+    lambda file, name: file.__setitem__(name, h5py.SoftLink("/nowhere")),
+    lambda file, name: file.__setitem__(name, h5py.ExternalLink("/etc/passwd", "/")),
+)
 
 
 def _hdf5(rng: np.random.Generator, path: Path) -> None:
@@ -216,15 +229,7 @@ def _hdf5(rng: np.random.Generator, path: Path) -> None:
                 attrs[choose(rng, [*attrs, "new"])] = choose(rng, (*H5_VALUES, lambda: file.ref))()
             elif kind == 7:
                 file.pop(name, None)
-                choose(rng, (
-                    lambda: file.create_group(name), lambda: file.create_dataset(name, data=file.ref, dtype=h5py.ref_dtype),
-                    lambda: file.create_dataset(name, (3,), h5py.vlen_dtype(np.int32)),
-                    lambda: file.create_dataset(name, (1 << 40,), "f4", chunks=True),
-                    lambda: file.__setitem__(name, np.dtype("f4")),
-                    lambda: file.__setitem__(name, h5py.SoftLink("/nowhere")),
-                    lambda: file.__setitem__(name, h5py.ExternalLink("/etc/passwd", "/")),
-                    lambda: file.create_dataset(name, (4,), "u1", external=[("/etc/passwd", 0, 4)]),
-                ))()  # fmt: skip
+                choose(rng, ODD)(file, name)
             elif kind == 8 and "zz_inner" not in file:
                 _doubled(choose(rng, (file, parent)), int(rng.integers(2, 40)))
             elif kind == 9:
@@ -235,10 +240,8 @@ def _hdf5(rng: np.random.Generator, path: Path) -> None:
                 )
                 if new not in parent and new != ".":
                     parent.move(name.rsplit("/", 1)[-1], new)
-            elif name in file:
+            elif name in file and "again" not in parent:
                 parent["again"] = file[name]
-            if "again" in parent and kind == 11:
-                return
 
 
 def _doubled(group: h5py.Group, depth: int) -> None:
@@ -260,9 +263,11 @@ def _tensors(like: torch.Tensor) -> tuple[Callable[[], Any], ...]:
         lambda: torch.quantize_per_tensor(like.float(), 0.1, 0, torch.qint8), lambda: like.to(torch.bfloat16),
         lambda: torch.zeros(1).expand(50_000, 50_000), lambda: torch.full_like(like.float(), math.nan),
         lambda: like.double() + 1e-12, lambda: torch.zeros(0), lambda: torch.tensor(1.0), lambda: like[..., :1],
-        lambda: like.to(torch.float8_e4m3fn), lambda: torch.zeros(()).expand(like.shape), lambda: torch.nn.Parameter(like.float()),
+        lambda: like.to(torch.float8_e4m3fn), lambda: torch.zeros(()).expand(like.shape),
+        lambda: torch.nn.Parameter(like.float()),
         lambda: like.float().to_sparse_csr() if like.ndim == 2 else like.int(), lambda: torch.zeros((1,) * 30),
-        lambda: torch.zeros(1 << 22).as_strided((4,), (1 << 20,)), lambda: {1: like}, lambda: [like], lambda: like.numpy(),
+        lambda: torch.zeros(1 << 22).as_strided((4,), (1 << 20,)), lambda: {1: like},
+        lambda: [like], lambda: like.numpy(),
     )  # fmt: skip
 
 

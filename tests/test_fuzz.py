@@ -55,7 +55,10 @@ RUNS: dict[str, tuple[tuple[str, ...], ...]] = {
         ("to-nir", "ckpt.pt", "-o", "new.nir"),
         ("reference", "ckpt.pt", "--input", "x.npy", "-o", "new.h5"),
     ),
-    "ckpt.safetensors": (("to-nir", "ckpt.safetensors", "-o", "new.nir"), ("to-onnx", "ckpt.safetensors", "-o", "new.onnx")),
+    "ckpt.safetensors": (
+        ("to-nir", "ckpt.safetensors", "-o", "new.nir"),
+        ("to-onnx", "ckpt.safetensors", "-o", "new.onnx"),
+    ),
     "model.onnx": (("to-nir", "model.onnx", "-o", "new.nir"),),
     "chip.toml": (("fit", "model.nir", "--chip", "chip.toml", "--json", "new.json"),),
     "prices.toml": (("price", "trace.h5", "--table", "prices.toml", "--json", "new.json"),),

@@ -16,7 +16,6 @@ from spikestrip.errors import BadInput
 from spikestrip.files import read_array, read_json
 from spikestrip.trace import Trace
 
-
 METRICS_FORM = {f"{name}?": float for name in ("accuracy", "parallel_accuracy", "spiking_rate", "held_out")}
 ROAD_FORM = {"runs?": {str: {"refused?": str}}}
 VERDICT_FORM = {
