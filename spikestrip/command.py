@@ -48,8 +48,8 @@ def main(command: click.Command, arguments: Sequence[str] | None = None) -> NoRe
     except SpikestripError as error:
         _fail(str(error), error.exit_code)
     except (SystemExit, BrokenPipeError) as ended:
-        if not isinstance(ended, BrokenPipeError) and not isinstance(ended.__context__, BrokenPipeError):
-            raise  # click ends a closed pipe itself, with 1
+        if isinstance(ended, SystemExit) and ended.code != 1:  # click makes 1 of a closed pipe; no command of ours does
+            raise
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # or the interpreter's own flush complains
         sys.exit(141)
     except Exception as error:
