@@ -31,7 +31,7 @@ def scan(path: str | os.PathLike[str], by_samples: tuple[str, ...] | None = None
     return file
 
 
-def attributes(item: h5py.Group | h5py.Dataset, source: Path) -> dict[str, str | int | float | bool]:
+def attributes(item: h5py.Group | h5py.Dataset, source: str | os.PathLike[str]) -> dict[str, str | int | float | bool]:
     """The attributes of ``item``: text and real numbers. BadInput(source) for any other: arrays, references, none."""
     plain: dict[str, str | int | float | bool] = {}
     for name in item.attrs:
