@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from spikestrip.command import event_step_option, main
+from spikestrip.command import event_step_option, main, terminal
 
 
 @click.command("check")
@@ -24,15 +24,13 @@ def command(
     Exit code 0: all that can run it agree; 1: some differ; 2: the graph or the input can't be used,
     or no platform is known to run it.
     """
-    from rich.console import Console
-
     from deploy.checking import check, table
     from spikestrip.files import writable
 
     if report is not None:
         writable(report, (model, source))
-    console = Console()
-    with Console(stderr=True).status("running the graph under every rule"):
+    console = terminal()
+    with terminal(stderr=True).status("running the graph under every rule"):
         result = check(model, source, dt, reset, event_step)
     table.show(result, console)
     if report is not None:

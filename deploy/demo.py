@@ -6,10 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
-from rich.console import Console
 
 from deploy import run_folder
-from spikestrip.command import main
+from spikestrip.command import main, terminal
 from spikestrip.files import write_json
 
 if TYPE_CHECKING:
@@ -20,7 +19,7 @@ WIDTH, MODES, LAYERS = 64, 32, 2
 TARGET_RATE = 0.12
 SAMPLES = 64  # held-out sequences that every backend runs
 
-console = Console(highlight=False)
+console = terminal(highlight=False)
 
 
 @click.command()

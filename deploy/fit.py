@@ -9,7 +9,7 @@ import click
 
 from convert.load import files
 from convert.options import announced, rules_options, stated
-from spikestrip.command import main
+from spikestrip.command import main, terminal
 from spikestrip.errors import BadInput
 
 if TYPE_CHECKING:
@@ -42,8 +42,6 @@ def command(
 
     Exit code 0: it fits; 1: it does not; 2: it can't be judged.
     """
-    from rich.console import Console
-
     from deploy.fitting import chip, measured, table
     from spikestrip.files import atomic, writable, write_json
 
@@ -60,7 +58,7 @@ def command(
     elif trace is not None:
         run = measured.recorded(program, trace)
     answer = fit(program, known, run)
-    table.show(answer, Console())
+    table.show(answer, terminal())
     if report is not None:
         write_json(report, {"model": str(model), **answer.json()})
     if plot is not None:

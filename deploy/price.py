@@ -6,7 +6,8 @@ from pathlib import Path
 
 import click
 
-from spikestrip.command import main
+from spikestrip.command import main, terminal
+from spikestrip.errors import within
 
 
 @click.command("price")
@@ -19,8 +20,6 @@ def command(trace: Path, names: tuple[str, ...], report: Path | None) -> int:
     No reading is a measurement. A total is refused where something that was counted has no price.
     Exit code 0: at least one total; 1: none; 2: the trace or a table can't be used.
     """
-    from rich.console import Console
-
     from deploy.pricing import bill, prices, table
     from spikestrip.files import writable, write_json
     from spikestrip.trace import read
@@ -29,9 +28,10 @@ def command(trace: Path, names: tuple[str, ...], report: Path | None) -> int:
         writable(report, (trace, *names))
     tables = [prices.read(name) for name in names or prices.names()]
     run = read(trace)
-    counts = bill.counted(run)
-    bills = [bill.bill(counts, run.spikes, one) for one in tables]
-    table.show(bills, Console())
+    with within(trace):
+        counts = bill.counted(run)
+        bills = [bill.bill(counts, run.spikes, one) for one in tables]
+    table.show(bills, terminal())
     if report is not None:
         content = {"format": "spikestrip-price", "version": 1, "trace": str(trace), "samples": len(run.input)}
         write_json(report, {**content, "of": "one sample, the mean", "readings": [one.json() for one in bills]})

@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING
 
 import click
 import numpy as np
-from rich.console import Console
 from rich.table import Table
 
-from spikestrip.command import main
+from spikestrip.command import main, terminal
 from spikestrip.errors import BadInput, Refused
 from spikestrip.files import writable
 
@@ -25,7 +24,7 @@ HARDWARE_EXPONENTS = range(-8, 8)
 NOISE = (4, 256)  # samples and steps, where no calibration set is given
 EVENTS = 0.1  # of a Speck's inputs have an event in a step, where no calibration set is given
 
-console = Console(highlight=False)
+console = terminal(highlight=False)
 
 
 @click.command("quantize", context_settings={"show_default": True})

@@ -8,7 +8,7 @@ import click
 
 from deploy.reporting import render, summary_table
 from deploy.run_folder import READ, REPORT, found
-from spikestrip.command import main
+from spikestrip.command import main, terminal
 from spikestrip.files import writable
 
 __all__ = ["command", "render", "summary_table"]
@@ -19,11 +19,10 @@ __all__ = ["command", "render", "summary_table"]
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="The page; default: RUN_DIR/report.html.")
 def command(run_dir: Path, output: Path | None) -> None:
     """Write the report of RUN_DIR, a folder as the demo leaves it, as one self-contained HTML page."""
-    from rich.console import Console
-
     page = writable(output or run_dir / REPORT, found(run_dir, READ))
+    table = summary_table(run_dir)
     render(run_dir, page)
-    Console().print(summary_table(run_dir))
+    terminal().print(table)
     click.echo(f"{page}")
 
 

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 import numpy as np
-from rich.console import Console
 from tqdm import tqdm
 
 from deploy import run_folder
@@ -20,7 +19,7 @@ from deploy.verify import Verdict, verify
 from simulators import backends
 from simulators.run import simulate_parts
 from spikestrip import inputs, trace
-from spikestrip.command import main
+from spikestrip.command import main, terminal
 from spikestrip.errors import BadInput, SpikestripError
 from spikestrip.files import atomic, read_array, save_array, write_json
 from spikestrip.operations import COUNTERS
@@ -32,7 +31,7 @@ if TYPE_CHECKING:
     from train.config import Config
     from train.networks import Network
 
-console = Console(highlight=False)
+console = terminal(highlight=False)
 
 
 @click.command("road")

@@ -12,7 +12,7 @@ from convert.load import files
 from convert.options import announced, rules_options, stated
 from deploy.verification import Verdict, table, verify
 from deploy.verification.differences import beside
-from spikestrip.command import main
+from spikestrip.command import main, terminal
 from spikestrip.errors import BadInput
 from spikestrip.files import writable
 from spikestrip.trace import read
@@ -70,8 +70,6 @@ def command(
 
     Exit code 0: pass; 1: fail; 2: the two can't be compared.
     """
-    from rich.console import Console
-
     models = (model, reference_model, trace_model)
     if report is not None:
         read_too = [file for path in models if path is not None for file in files(path)]
@@ -88,7 +86,7 @@ def command(
         trace_program=trace_program,
         network=_network(checkpoint, sdn),
     )
-    table.show(verdict, Console())
+    table.show(verdict, terminal())
     if report is not None:
         verdict.write(report)
     if shrink is not None and program is not None and not verdict.passed:

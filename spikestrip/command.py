@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import warnings
 from collections.abc import Sequence
-from typing import NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from spikestrip.errors import SpikestripError
+from spikestrip.errors import SpikestripError, printable
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+DEBUG = "SPIKESTRIP_DEBUG"
+"""Set, an error of the environment or of our own is a traceback."""
 
 event_step_option = click.option(
     "--event-step", type=click.IntRange(1), help="Of an .npy file of events: a step, in the unit of their t."
@@ -17,23 +24,48 @@ event_step_option = click.option(
 """For every command whose --input may be events (``spikestrip.events``)."""
 
 
+def terminal(**options: Any) -> Console:
+    """A rich console for tables in which names of a file stand: "[red]" and ":smile:" are no commands in them."""
+    from rich.console import Console
+
+    return Console(markup=False, emoji=False, **options)
+
+
 def main(command: click.Command, arguments: Sequence[str] | None = None) -> NoReturn:
     """Run a click command on ``arguments`` (default: the process's own) and exit.
 
-    0 done, 1 a check failed, 2 bad input (one line on stderr).
+    0 done, 1 a check failed, 2 bad input, or a disk or a memory that has no room, 3 an error of ours; 130 interrupted,
+    141 nobody reads the output any more. One line on stderr, whatever a file holds (docs/security.md).
     """
-    warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"
+    warnings.formatwarning = lambda message, *_, **__: f"warning: {printable(str(message))}\n"
     try:
         code = command.main(arguments, standalone_mode=False)
+        sys.stdout.flush()
     except click.exceptions.Abort:
         _fail("interrupted", 130)
     except click.ClickException as error:
         _fail(error.format_message(), 2)
     except SpikestripError as error:
         _fail(str(error), error.exit_code)
+    except (SystemExit, BrokenPipeError) as ended:
+        if isinstance(ended, SystemExit) and ended.code != 1:  # click makes 1 of a closed pipe; no command of ours does
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # or the interpreter's own flush complains
+        sys.exit(141)
+    except Exception as error:
+        if os.environ.get(DEBUG):
+            raise
+        if isinstance(error, OSError):
+            where = "".join(f"{os.fsdecode(name)}: " for name in [error.filename] if isinstance(name, str | bytes))
+            _fail(f"{where}{error.strerror or error}", 2)
+        if isinstance(error, MemoryError):
+            _fail(f"memory: there is not enough ({error})", 2)
+        said = f"{type(error).__name__}: {error}"
+        _fail(f"internal, and ours: {said}; please report it, with what {DEBUG}=1 prints", 3)
     sys.exit(code if isinstance(code, int) else 0)
 
 
 def _fail(message: str, code: int) -> NoReturn:
-    print(f"error: {' '.join(message.splitlines()) if code == 2 else message}", file=sys.stderr)
+    text = message if code == 1 else printable(message)  # a simulator's traceback has its lines
+    print(f"error: {text}", file=sys.stderr)
     sys.exit(code)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 
 class SpikestripError(Exception):
     """Base of every error that Spikestrip raises on purpose. ``exit_code`` is what a command returns for it."""
@@ -29,3 +32,24 @@ class Refused(BadInput):
 
 class SimulatorFault(SpikestripError):
     """A simulator died or hung while it ran; the message holds its traceback."""
+
+
+@contextmanager
+def within(file: object) -> Iterator[None]:
+    """A BadInput of what stands inside, which knows the layer but not the file, names ``file`` too."""
+    try:
+        yield
+    except BadInput as error:
+        raise type(error)(file, str(error)) from error
+
+
+LONGEST = 1000  # characters of a message: a file can hold a name of megabytes
+
+
+def printable(text: str) -> str:
+    """``text`` as one line of at most ``LONGEST`` characters, whose control characters are escaped: a name in a file
+    must not steer a terminal."""
+    line = " ".join(text.split("\n"))
+    if len(line) > LONGEST:
+        line = f"{line[: LONGEST - 205]} ... {line[-200:]}"
+    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in line)

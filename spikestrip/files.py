@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import tempfile
+import tomllib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from spikestrip.errors import BadInput
+from spikestrip.errors import BadInput, SpikestripError
 
 
 def writable(path: str | os.PathLike[str], reads: Iterable[str | os.PathLike[str] | None] = ()) -> Path:
@@ -66,10 +67,39 @@ def write_json(path: str | os.PathLike[str], value: dict[str, Any]) -> None:
         temporary.write_text(json.dumps(value, indent=1) + "\n")
 
 
+@contextmanager
+def parsing(path: str | os.PathLike[str], reason: str) -> Iterator[None]:
+    """Around a parser that is not ours: whatever a damaged or hostile file makes it raise is BadInput(path, reason).
+
+    numpy's, Python's and HDF5's raise what their own code met: TokenError, OverflowError, RecursionError, MemoryError.
+    """
+    try:
+        yield
+    except SpikestripError:
+        raise
+    except Exception as error:
+        said = (str(error).splitlines() or [""])[0] or type(error).__name__
+        raise BadInput(path, f"{reason} ({said})") from error
+
+
+def check_text(path: str | os.PathLike[str], value: object) -> None:
+    """Raise BadInput(path) where a text in ``value``, or in its lists and dictionaries, would steer a terminal."""
+    if isinstance(value, str):
+        if any(not one.isprintable() and one not in "\n\t" for one in value):
+            raise BadInput(path, f"holds control characters: {value[:80]!r}")
+    elif isinstance(value, dict | list):
+        for part in [*value, *value.values()] if isinstance(value, dict) else value:
+            check_text(path, part)
+
+
 def existing(path: str | os.PathLike[str]) -> Path:
     """``path`` as a Path, or BadInput if no such file is there."""
     file = Path(path)
-    if not file.is_file():
+    try:
+        there = file.is_file()
+    except (OSError, ValueError) as error:  # a name that is too long, holds a null
+        raise BadInput(file, f"is no name of a file ({getattr(error, 'strerror', None) or error})") from error
+    if not there:
         raise BadInput(file, "is a folder" if file.is_dir() else "no such file")
     return file
 
@@ -82,11 +112,9 @@ def read_array(path: str | os.PathLike[str]) -> np.ndarray:
 def map_array(path: str | os.PathLike[str]) -> np.ndarray:
     """The same, left in the file and read where it is looked at."""
     file = existing(path)
-    try:
+    with parsing(file, "is not a whole .npy file of numbers"):
         # mapped: a header that promises more than the file holds is refused before memory is taken
         array = np.load(file, mmap_mode="r", allow_pickle=False)
-    except (ValueError, OSError, EOFError) as error:
-        raise BadInput(file, f"is not a whole .npy file of numbers ({str(error).splitlines()[0]})") from error
     if not isinstance(array, np.ndarray):
         array.close()
         raise BadInput(file, "is an .npz archive; give one .npy array")
@@ -98,10 +126,18 @@ def read_json(path: str | os.PathLike[str]) -> dict[str, Any]:
     file = Path(path)
     if not file.is_file():
         return {}
-    try:
-        value = json.loads(file.read_text())
-    except (ValueError, OSError) as error:
-        raise BadInput(file, f"is not readable JSON ({error})") from error
+    with parsing(file, "is not readable JSON"):
+        value = json.loads(file.read_text(encoding="utf-8"))
+        check_text(file, value)
     if not isinstance(value, dict):
         raise BadInput(file, "is not a JSON object")
+    return value
+
+
+def read_toml(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """The table in a TOML file. Raises BadInput."""
+    file = existing(path)
+    with parsing(file, "is not readable TOML"):
+        value = tomllib.loads(file.read_text(encoding="utf-8"))
+        check_text(file, value)
     return value

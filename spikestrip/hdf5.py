@@ -7,9 +7,10 @@ import os
 from pathlib import Path
 
 import h5py
+import numpy as np
 
 from spikestrip.errors import BadInput
-from spikestrip.files import existing
+from spikestrip.files import check_text, existing, parsing
 
 MAX_BYTES = 8 << 30
 MAX_PIECE = 1 << 30  # bytes of one sample, and of one chunk, in a file that is read by samples
@@ -25,12 +26,27 @@ def scan(path: str | os.PathLike[str], by_samples: tuple[str, ...] | None = None
     data set may be its fill value for the most part, of which nothing is stored.
     """
     file = existing(path)
-    try:
-        with h5py.File(file, "r") as root:
-            _Scan(file, by_samples).group(root, "", 0)
-    except (OSError, RuntimeError, KeyError, ValueError) as error:
-        raise BadInput(file, f"is not a readable HDF5 file ({str(error).splitlines()[0]})") from error
+    with parsing(file, "is not a readable HDF5 file"), h5py.File(file, "r") as root:
+        _Scan(file, by_samples).group(root, "", 0)
     return file
+
+
+def attributes(item: h5py.Group | h5py.Dataset, source: str | os.PathLike[str]) -> dict[str, str | int | float | bool]:
+    """The attributes of ``item``: text and real numbers. BadInput(source) for any other: arrays, references, none."""
+    plain: dict[str, str | int | float | bool] = {}
+    for name in item.attrs:
+        with parsing(source, f"{item.name}: its attribute {name!r} can't be read"):
+            value = item.attrs[name]
+            check_text(source, name)
+            value = value.decode() if isinstance(value, bytes) else value
+            value = value.item() if isinstance(value, np.generic) else value
+            check_text(source, value)
+        if not isinstance(value, str | int | float | bool):
+            raise BadInput(
+                source, f"{item.name}: its attribute {name!r} is {type(value).__name__}, not text or a number"
+            )
+        plain[name] = value
+    return plain
 
 
 class _Scan:
@@ -38,14 +54,20 @@ class _Scan:
         self.file = file
         self.by_samples = by_samples
         self.objects = 0
+        self.groups: set[tuple[int, int]] = set()
         self.bytes = 0
         self.stored = file.stat().st_size
 
     def group(self, group: h5py.Group, prefix: str, depth: int) -> None:
         if depth > MAX_DEPTH:
             raise BadInput(self.file, f"{prefix} is nested more than {MAX_DEPTH} deep")
+        info = h5py.h5o.get_info(group.id)
+        if (info.fileno, info.addr) in self.groups:  # n such links in a row make 2^n paths
+            raise BadInput(self.file, f"{prefix} is a group that stands elsewhere in it too; refused")
+        self.groups.add((info.fileno, info.addr))
         for name in group:
             where = f"{prefix}/{name}"
+            check_text(self.file, name)
             self.objects += 1
             if self.objects > MAX_OBJECTS:
                 raise BadInput(self.file, f"holds more than {MAX_OBJECTS} objects")

@@ -13,7 +13,7 @@ import numpy as np
 
 from spikestrip import execution, hdf5
 from spikestrip.errors import BadInput
-from spikestrip.files import atomic
+from spikestrip.files import atomic, parsing
 from spikestrip.recorded import Attribute, Trace, input_sha256, join, start_hash, update_hash
 from spikestrip.rows import Rows
 
@@ -23,6 +23,14 @@ FORMAT = "spikestrip-trace"
 VERSION = 2
 READ = (1, 2)
 CHUNK_BYTES = 1 << 18
+KINDS = {
+    **dict.fromkeys(
+        ("backend", "dtype", "device", "program_sha256", "input_sha256", "form", "parallel", "computed_sha256",
+         "quantised_from"), str,
+    ),
+    **dict.fromkeys(("seed", "iterations"), int), **dict.fromkeys(("seconds", "saturates_at"), int | float),
+}  # fmt: skip
+"""What the attributes are that others read; a backend may add more."""
 
 
 def write(path: str | os.PathLike[str], trace: Trace) -> None:
@@ -118,24 +126,25 @@ def read(path: str | os.PathLike[str]) -> Trace:
     Raises BadInput for a file that is not a whole, consistent trace of a version that we know.
     """
     source = hdf5.scan(path, ("/events/", "/observed/"))
-    try:
+    with parsing(source, "lacks a part of a trace"):
         trace = _read(source, h5py.File(source, "r"))
         _check_shapes(source, trace)
         if len(list(trace.parts())) <= 1:
             trace = trace[:]
         _check_values(source, trace)
-    except (KeyError, AttributeError, TypeError, ValueError, OSError, RuntimeError) as error:
-        raise BadInput(source, f"lacks a part of a trace ({str(error).splitlines()[0]})") from error
     return trace
 
 
 def _read(source: os.PathLike[str], file: h5py.File) -> Trace:
-    attrs = {name: _plain(value) for name, value in file.attrs.items()}
+    attrs: dict[str, Attribute] = hdf5.attributes(file, source)
     if attrs.get("format") != FORMAT:
         raise BadInput(source, "is not a Spikestrip trace")
     if attrs.get("version") not in READ:
         raise BadInput(source, f"is a trace of version {attrs.get('version')}; this reads version {VERSION}")
-    order = [str(_plain(name)) for name in file["layers"].attrs["order"]]
+    for name, kind in KINDS.items():
+        if name in attrs and (not isinstance(attrs[name], kind) or isinstance(attrs[name], bool)):
+            raise BadInput(source, f"its {name} is {attrs[name]!r}, not {kind}")
+    order = [name.decode() if isinstance(name, bytes) else str(name) for name in file["layers"].attrs["order"]]
     return Trace(
         attrs=attrs,
         input=_rows(file["input"]),
@@ -211,9 +220,3 @@ def _check_values(source: os.PathLike[str], trace: Trace) -> None:
             raise BadInput(source, "output doesn't fit the input, or is not finite")
     if trace.attrs.get("input_sha256") != input_sha256(trace.input):
         raise BadInput(source, "input doesn't have the hash that the trace states")
-
-
-def _plain(value: object) -> Attribute:
-    if isinstance(value, bytes):
-        return value.decode()
-    return value.item() if isinstance(value, np.generic) else value  # type: ignore[return-value]

@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 
 from spikestrip.errors import BadInput, Refused
-from spikestrip.files import atomic, existing
+from spikestrip.files import atomic, check_text, existing, parsing
 from train import importing
 from train.config import Config
 from train.networks import Network
@@ -70,6 +69,13 @@ def load(path: str | os.PathLike[str]) -> Checkpoint:
     for name in ("config", "state_dict"):
         if not isinstance(header.get(name), dict):
             raise BadInput(source, f"lacks {name}")
+    for name in header["state_dict"]:
+        if not isinstance(name, str):
+            raise BadInput(source, f"has weights under {name!r}, which is no name")
+    check_text(source, header)
+    layers = header["config"].get("layers")
+    if isinstance(layers, int) and layers > len(header["state_dict"]):  # each would be built before it is missed
+        raise BadInput(source, f"config: layers is {layers}, and the file holds {len(header['state_dict'])} weights")
     try:
         with torch.device("meta"):  # shapes alone: the file's own tensors become the weights
             network = Network(Config.parse(header["config"]))
@@ -92,24 +98,21 @@ def _read_torch(source: Path) -> dict[str, Any]:
     if not is_zip(source):
         raise BadInput(source, "is not a torch checkpoint (no zip archive, or cut short)")
     try:
-        header = load_zip(source)
-    except BadInput:
-        raise
-    except pickle.UnpicklingError as error:
+        with parsing(source, "can't be read as a checkpoint"):
+            header = load_zip(source)
+    except BadInput as error:
+        if not isinstance(error.__cause__, pickle.UnpicklingError):
+            raise
         remedy = "of a Lightning checkpoint, save the state_dict alone"
         raise BadInput(source, f"holds a pickle that would run code; refused ({remedy})") from error
-    except Exception as error:  # torch raises whatever its unpickler met
-        raise BadInput(source, f"can't be read as a checkpoint: {str(error).splitlines()[0]}") from error
     if not isinstance(header, dict):
         raise BadInput(source, f"holds a {type(header).__name__}, not a checkpoint")
     return header
 
 
 def _read_safetensors(source: Path) -> dict[str, Any]:
-    try:
+    with parsing(source, "can't be read as safetensors"):
         return read_safetensors(source)
-    except (SafetensorError, OSError, ValueError) as error:
-        raise BadInput(source, f"can't be read as safetensors: {str(error).splitlines()[0]}") from error
 
 
 def _foreign(header: dict[str, Any]) -> str:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import re
-import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
 from spikestrip.errors import BadInput
-from spikestrip.files import existing
+from spikestrip.files import read_toml
 from train.options import COUNT, NetworkOptions, TrainingOptions, option
 
 if TYPE_CHECKING:
@@ -76,10 +75,7 @@ class Experiment(TrainingOptions, NetworkOptions):
 
 def read(path: Path) -> dict[str, Any]:
     """The options in an experiment's TOML file. Raises BadInput for what isn't TOML, or isn't an option."""
-    try:
-        values = tomllib.loads(existing(path).read_text())
-    except (OSError, ValueError) as error:
-        raise BadInput(path, f"can't be read as TOML: {error}") from error
+    values = read_toml(path)
     unknown = sorted(values.keys() - {field.name for field in dataclasses.fields(Experiment)})
     if unknown:
         raise BadInput(path, f"has options that training doesn't have: {', '.join(unknown)}")

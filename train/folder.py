@@ -11,7 +11,6 @@ tensorboard/      the same, for TensorBoard
 from __future__ import annotations
 
 import csv
-import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,7 @@ import torch
 from tensorboardX import SummaryWriter
 
 from spikestrip.errors import BadInput
-from spikestrip.files import atomic
+from spikestrip.files import atomic, parsing, read_toml
 from train.loop import Progress
 from train.ranks import ALONE, Ranks
 from train.stored import load_zip
@@ -29,6 +28,10 @@ READ = ("experiment.toml", "last.pt")
 """What a run that resumes reads of its folder."""
 WRITTEN = ("last.pt", "ckpt.pt", "epochs.csv", "curve.csv")
 """What it writes anew after every epoch."""
+
+
+STATE = ("network", "optimizer", "progress")
+"""What a state is made of (``train.loop``)."""
 
 
 class RunFolder:
@@ -60,12 +63,10 @@ class RunFolder:
         path = self.path / "last.pt"
         if not path.is_file():
             return None
-        try:
-            state: dict[str, Any] = load_zip(path)
-        except BadInput:
-            raise
-        except Exception as error:  # torch raises whatever its unpickler met
-            raise BadInput(path, f"can't be resumed from: {str(error).splitlines()[0]}") from error
+        with parsing(path, "can't be resumed from"):
+            state = load_zip(path)
+        if not isinstance(state, dict) or not all(isinstance(state.get(name), dict) for name in STATE):
+            raise BadInput(path, f"can't be resumed from: it doesn't hold {', '.join(STATE)}")
         return state
 
     def save(self, progress: Progress, state: dict[str, Any]) -> None:
@@ -88,10 +89,7 @@ class RunFolder:
 
     @staticmethod
     def _compare(described: Path, asked: dict[str, Any]) -> None:
-        try:
-            before = tomllib.loads(described.read_text())
-        except (OSError, ValueError) as error:
-            raise BadInput(described, f"can't be read ({error})") from error
+        before = read_toml(described)
         differ = sorted(name for name in before.keys() | asked.keys() if before.get(name) != asked.get(name))
         if differ:
             changes = "; ".join(f"{name} was {before.get(name)!r}, now {asked.get(name)!r}" for name in differ)

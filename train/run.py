@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,8 +25,25 @@ if TYPE_CHECKING:
 
 def _from_file(context: click.Context, parameter: click.Parameter, path: Path | None) -> Path | None:
     if path is not None:
-        context.default_map = read(path)
+        values = read(path)
+        for option in context.command.params:
+            if option.name in values:
+                _check(path, context, option, values[option.name])
+        context.default_map = values
     return path
+
+
+def _check(path: Path, context: click.Context, option: click.Parameter, value: object) -> None:
+    """Raise BadInput(path) unless ``value`` is of the option's own type: 2.5 is no number of layers, nor is "2"."""
+    kinds = {click.types.IntParamType: int, click.types.FloatParamType: (int, float), click.types.BoolParamType: bool}
+    wanted = next((kind for name, kind in kinds.items() if isinstance(option.type, name)), str)
+    whole = isinstance(value, wanted) and isinstance(value, bool) == (wanted is bool)  # type: ignore[arg-type]
+    if not whole or (isinstance(value, float) and not math.isfinite(value)):
+        raise BadInput(path, f"{option.name} is {value!r}, not {option.type.name}")
+    try:
+        option.type_cast_value(context, value)
+    except click.BadParameter as error:
+        raise BadInput(path, f"{option.name}: {error.message}") from error
 
 
 @click.command(context_settings={"show_default": True})

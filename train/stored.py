@@ -6,7 +6,7 @@ import hashlib
 import json
 import warnings
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +16,12 @@ from safetensors import safe_open
 from torch import Tensor
 
 from spikestrip.errors import BadInput
+from spikestrip.files import check_text, parsing
 
 EXACT_INTEGERS = 2.0**53
 """Below it float64 holds every integer."""
+MOST = 16
+"""How many times its own size, and a MiB, a file's tensors may take: a stride of 0 asks for any size."""
 
 
 def exact(
@@ -65,7 +68,31 @@ def load_zip(source: Path) -> Any:
     with source.open("rb") as file:
         if file.read(2) == b"PK":  # all that torch looks at before it reads
             check_zip(source)
-    return torch.load(source, map_location="cpu", weights_only=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of sparse and quantised tensors, which are refused below
+        content = torch.load(source, map_location="cpu", weights_only=True)
+    asked = sum(_plain_bytes(source, name, value) for name, value in _tensors("", content))
+    if asked > MOST * (source.stat().st_size + (1 << 20)):
+        raise BadInput(source, f"its tensors ask for {asked:,} bytes, and it holds {source.stat().st_size:,}")
+    return content
+
+
+def _tensors(where: str, value: Any) -> Iterator[tuple[str, Tensor]]:
+    """Every tensor in what a file holds, with its name."""
+    if isinstance(value, Tensor):
+        yield where, value
+    elif isinstance(value, dict | list | tuple):
+        for name, inner in value.items() if isinstance(value, dict) else enumerate(value):
+            yield from _tensors(f"{where}.{name}" if where else str(name), inner)
+
+
+def _plain_bytes(source: Path, name: str, value: Tensor) -> int:
+    """What a tensor takes as one of its own, or BadInput for one that isn't numbers in a row."""
+    if value.layout is not torch.strided or value.is_quantized or value.is_nested:
+        raise BadInput(source, f"{name} is sparse or quantised; save it as a plain tensor")
+    if value.is_meta:
+        raise BadInput(source, f"{name} is a tensor without its numbers (device meta)")
+    return value.numel() * value.element_size()
 
 
 def is_zip(source: Path) -> bool:
@@ -78,11 +105,11 @@ def is_zip(source: Path) -> bool:
 
 def check_zip(source: Path) -> None:
     """Raise BadInput unless every entry of the zip archive ``source`` has its checksum; torch doesn't look."""
-    try:
-        with zipfile.ZipFile(source) as archive:
-            damaged = archive.testzip()
-    except Exception as error:  # whatever a flipped bit in the directory leads to
-        raise BadInput(source, f"is damaged: {(str(error).splitlines() or [type(error).__name__])[0]}") from error
+    with parsing(source, "is damaged"), zipfile.ZipFile(source) as archive:
+        size = sum(entry.file_size for entry in archive.infolist())
+        if size > MOST * (source.stat().st_size + (1 << 20)):
+            raise BadInput(source, f"expands to {size:,} bytes from {source.stat().st_size:,}; refused")
+        damaged = archive.testzip()
     if damaged is not None:
         raise BadInput(source, f"is damaged: {damaged} doesn't have the checksum that the archive states")
 
@@ -101,7 +128,9 @@ def read_safetensors(source: Path) -> dict[str, Any]:
     where the file can't be read.
     """
     with safe_open(source, "pt") as file:
-        header = json.loads((file.metadata() or {}).get("spikestrip", "{}"))
+        with parsing(source, "its header is no JSON"):
+            header = json.loads((file.metadata() or {}).get("spikestrip", "{}"))
+            check_text(source, header)
         weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
     if not isinstance(header, dict):
         raise ValueError("its header is no JSON object")

@@ -19,7 +19,7 @@ from threadpoolctl import threadpool_info
 from deploy.certification.certificate import Certificate
 from spikestrip import hdf5
 from spikestrip.errors import BadInput
-from spikestrip.files import atomic, existing
+from spikestrip.files import atomic, existing, read_json
 
 FORMAT, VERSION = "spikestrip-certificate", 1
 LIBRARIES = ("numpy", "h5py", "nir", "onnx", "onnxruntime", "torch", "sinabs", "lava-nc", "numba", "scipy")
@@ -48,12 +48,8 @@ def write(certificate: Certificate, path: Path, model: Path, source: Path, trace
 def read(path: Path) -> dict[str, Any]:
     """A certificate as it was written. Raises BadInput for anything else, and for one that a byte was changed in."""
     file = existing(path)
-    try:
-        text = file.read_text()
-        value = json.loads(text)
-    except (OSError, ValueError) as error:
-        raise BadInput(file, f"is not readable JSON ({error})") from error
-    if not isinstance(value, dict) or value.get("format") != FORMAT:
+    value = read_json(file)
+    if value.get("format") != FORMAT:
         raise BadInput(file, "is not a certificate")
     if value.get("version") != VERSION:
         raise BadInput(file, f"is a certificate of version {value.get('version')}; this reads version {VERSION}")

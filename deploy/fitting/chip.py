@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from spikestrip.errors import BadInput
-from spikestrip.files import existing
+from spikestrip.files import read_toml
 
 CHIPS = Path(__file__).parent.parent / "chips"
 FAMILIES = {
@@ -75,12 +74,8 @@ def read(name: str) -> Chip:
     if name not in names():
         if not name.endswith(".toml"):
             raise BadInput("--chip", f"{name!r} is not one of {', '.join(names())}, nor a .toml file")
-        path = existing(name)
-    try:
-        table = tomllib.loads(path.read_text())
-    except (ValueError, OSError) as error:
-        raise BadInput(path, f"is not readable TOML ({error})") from error
-    return _chip(path, table)
+        path = Path(name)
+    return _chip(path, read_toml(path))
 
 
 def _chip(path: Path, table: dict[str, Any]) -> Chip:

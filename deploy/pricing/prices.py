@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from spikestrip.errors import BadInput
-from spikestrip.files import existing
+from spikestrip.files import read_toml
 from spikestrip.operations import COUNTERS
 
 PRICES = Path(__file__).parent.parent / "prices"
@@ -53,12 +52,8 @@ def read(name: str) -> Table:
     if name not in names():
         if not name.endswith(".toml"):
             raise BadInput("--table", f"{name!r} is not one of {', '.join(names())}, nor a .toml file")
-        path = existing(name)
-    try:
-        content = tomllib.loads(path.read_text())
-    except (ValueError, OSError) as error:
-        raise BadInput(path, f"is not readable TOML ({error})") from error
-    return _table(path, content)
+        path = Path(name)
+    return _table(path, read_toml(path))
 
 
 def _table(path: Path, content: dict[str, Any]) -> Table:
@@ -74,7 +69,7 @@ def _table(path: Path, content: dict[str, Any]) -> Table:
             if terms is None:
                 if (kind, counter) not in IMPOSSIBLE and not {counter, f"{kind}.{counter}"} & set(parts["left_out"]):
                     raise BadInput(path, f"{kind}.{counter} is neither charged nor left out for a reason")
-            elif not isinstance(terms, list) or not terms or not set(terms) <= set(prices):
+            elif not isinstance(terms, list) or not terms or not all(term in list(prices) for term in terms):
                 raise BadInput(path, f"{kind}.{counter} is not a list of terms that have an entry in prices")
         unknown = set(parts[kind]) - set(COUNTERS)
         if unknown:

@@ -11,10 +11,25 @@ from typing import Any
 import numpy as np
 
 from deploy.run_folder import BACKENDS, EXPECTED, ITERATIVE, LABELS, METRICS, PARALLEL, ROAD, trace_file, verdict_file
-from spikestrip import trace
+from spikestrip import schema, trace
 from spikestrip.errors import BadInput
 from spikestrip.files import read_array, read_json
 from spikestrip.trace import Trace
+
+METRICS_FORM = {f"{name}?": float for name in ("accuracy", "parallel_accuracy", "spiking_rate", "held_out")}
+ROAD_FORM = {"runs?": {str: {"refused?": str}}}
+VERDICT_FORM = {
+    "verdict": ("pass", "fail"),
+    "differ": int,
+    "causes": {str: int},
+    "failures?": [str],
+    "first?": {
+        **{name: int for name in ("sample", "step", "neuron")},
+        **{name: str for name in ("layer", "cause")},
+        **{f"{name}?": float for name in ("potential", "reference_potential", "threshold")},
+    },
+}
+"""What the report reads of each file (``spikestrip.schema``)."""
 
 
 @dataclasses.dataclass
@@ -46,15 +61,18 @@ class RunFolder:
         if not self.path.is_dir():
             raise BadInput(self.path, "is no folder")
         self.missing = [name for name in EXPECTED if not (self.path / name).is_file()]
-        self.metrics: dict[str, Any] = read_json(self.path / METRICS)
+        self.metrics: dict[str, Any] = _read(self.path / METRICS, METRICS_FORM)
         self.labels = None if LABELS in self.missing else read_array(self.path / LABELS)
+        if self.labels is not None and self.labels.dtype.kind not in "iu":
+            raise BadInput(self.path / LABELS, f"holds {self.labels.dtype}, not classes")
         self.traces: dict[str, Trace] = {}
         for name in (PARALLEL, ITERATIVE):
             if trace_file(name) not in self.missing:
                 self.traces[name] = trace.read(self.path / trace_file(name))
         for found in sorted(self.path.glob(trace_file("*"))):
             self.traces[found.name.removeprefix("trace.").removesuffix(".h5")] = trace.read(found)
-        runs = read_json(self.path / ROAD).get("runs", {})
+        self._check_pair()
+        runs = _read(self.path / ROAD, ROAD_FORM).get("runs") or {}
         self.refused: dict[str, str] = {name: run["refused"] for name, run in runs.items() if "refused" in run}
         expected = [name for name in runs or BACKENDS if name not in {*self.refused, PARALLEL, ITERATIVE}]
         self.missing += [trace_file(name) for name in expected if name not in self.traces]
@@ -62,8 +80,19 @@ class RunFolder:
             raise BadInput(self.path, "holds no trace: is it a run folder?")
         self.fired = {name: recorded.fired() for name, recorded in self.traces.items()}
         self.counted = {name: recorded.counted() for name, recorded in self.traces.items()}
-        self.verdicts = {name: read_json(self.path / verdict_file(name)) for name in self.traces if name != ITERATIVE}
+        self.verdicts = {
+            name: _read(self.path / verdict_file(name), VERDICT_FORM) for name in self.traces if name != ITERATIVE
+        }
         self.missing += [verdict_file(name) for name, verdict in self.verdicts.items() if not verdict]
+
+    def _check_pair(self) -> None:
+        """The two runs that are drawn side by side must be of the same layers and shapes."""
+        if PARALLEL in self.traces and ITERATIVE in self.traces:
+            a, b = (
+                {name: train.shape for name, train in self.traces[run].spikes.items()} for run in (PARALLEL, ITERATIVE)
+            )
+            if a != b:
+                raise BadInput(self.path / trace_file(PARALLEL), f"has other layers than {trace_file(ITERATIVE)}")
 
     @property
     def cpu_reference(self) -> bool:
@@ -113,3 +142,11 @@ class RunFolder:
             return None
         total = sum(table[counter] for table in events.values() for counter in counters if counter in table)
         return total / len(self.traces[name].input)
+
+
+def _read(file: Path, form: Any) -> dict[str, Any]:
+    """The JSON object in a file, of ``form``; {} where there is no file."""
+    value = read_json(file)
+    if value:
+        schema.check(file, value, form)
+    return value

@@ -11,6 +11,7 @@ import numpy as np
 
 from deploy.reporting.folder import RunFolder
 from deploy.reporting.words import COLUMNS, cells
+from deploy.run_folder import PARALLEL, verdict_file
 from spikestrip.errors import BadInput
 from spikestrip.files import atomic
 
@@ -81,7 +82,10 @@ def _sample(folder: RunFolder) -> int:
     """The sample of the first difference; with none, the first."""
     first = (folder.verdicts.get("parallel") or {}).get("first")
     if first:
-        return int(first["sample"])
+        sample = int(first["sample"])
+        if not 0 <= sample < len(folder.traces[PARALLEL].input):
+            raise BadInput(folder.path / verdict_file(PARALLEL), f"first.sample is {sample}, which the trace lacks")
+        return sample
     a, b = (folder.traces[run] for run in ("parallel", "iterative"))
     for samples in a.parts():
         wrong = [(train[samples] != b.spikes[name][samples]).any(axis=(1, 2)) for name, train in a.spikes.items()]

@@ -62,7 +62,7 @@ class Verdict:
 
         from deploy.verification import table
 
-        console = Console(record=True, file=io.StringIO(), width=120)
+        console = Console(record=True, file=io.StringIO(), width=120, markup=False, emoji=False)
         table.show(self, console)
         return console
 

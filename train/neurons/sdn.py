@@ -161,7 +161,7 @@ def load(path: str | os.PathLike[str], tau: float | None = None) -> Surrogate:
         if "format" in content:
             return Surrogate.parse(content | {"state_dict": weights})
         return official(weights, tau)
-    except UNREADABLE as error:
+    except (*UNREADABLE, MemoryError, RecursionError) as error:
         raise BadInput(file, f"isn't a surrogate ({reason(error)})") from error
 
 

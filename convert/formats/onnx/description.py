@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import json
+import math
 import zlib
 from collections.abc import Mapping
 from typing import Any
@@ -79,5 +80,6 @@ def _stored(entry: dict[str, Any], weights: Mapping[str, np.ndarray]) -> np.ndar
     if "weight" in entry:
         held = weights[entry["weight"]].astype(kind.newbyteorder("="))
         return np.ascontiguousarray(held.T if entry["transposed"] else held)
-    raw = zlib.decompress(base64.b64decode(entry["bytes"], validate=True))
+    packed, size = base64.b64decode(entry["bytes"], validate=True), math.prod(entry["shape"]) * kind.itemsize
+    raw = zlib.decompressobj().decompress(packed, max(0, size) + 1)  # no more than it says
     return np.frombuffer(raw, kind).reshape(entry["shape"]).astype(kind.newbyteorder("="))

@@ -11,6 +11,7 @@ from convert.formats.onnx.description import built
 from convert.formats.onnx.file import assemble, read
 from convert.formats.onnx.graph import export
 from spikestrip.errors import BadInput, Refused
+from spikestrip.files import parsing
 from spikestrip.program import Program
 
 
@@ -23,7 +24,8 @@ def recover(path: str | os.PathLike[str]) -> Program:
     source, model, facts = read(path)
     if "program" not in facts:
         raise BadInput(source, "holds no program beside its graph (an older release wrote it); take what it came from")
-    weights = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
+    with parsing(source, "holds weights that can't be read"):
+        weights = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
     try:
         program = built(facts["program"], weights)
         form, dtype, eight = facts["form"], facts["dtype"], facts["weights"] == "int8"

@@ -164,7 +164,7 @@ def _agree(where: str, expected: Any, found: Any) -> None:
 
 def _close(ours: Any, theirs: Any) -> bool:
     if isinstance(ours, str) or isinstance(theirs, str) or ours is None or theirs is None:
-        return bool(ours is theirs or ours == theirs)
+        return type(ours) is type(theirs) and bool(ours == theirs)
     ours, theirs = np.asarray(ours), np.asarray(theirs)
     if ours.shape != theirs.shape:
         return False

@@ -18,6 +18,7 @@ import numpy as np
 
 from spikestrip import hdf5
 from spikestrip.errors import BadInput
+from spikestrip.files import check_text, parsing
 
 LEAVES = (
     *("Affine", "AvgPool2d", "Conv1d", "Conv2d", "CubaLI", "CubaLIF", "Delay", "Flatten", "I", "IF", "Input", "LI"),
@@ -43,11 +44,9 @@ def load(path: str | os.PathLike[str]) -> Loaded:
         if not isinstance(file.get("node"), h5py.Group):
             raise BadInput(source, "is not a NIR file: it has no group 'node'")
         reader = _Reader(source)
-        try:
+        with parsing(source, "can't be read"):
             version = _value(file["version"]) if isinstance(file.get("version"), h5py.Dataset) else "unknown"
             graph = reader.node(file["node"], "")
-        except (OSError, RuntimeError, UnicodeError) as error:
-            raise BadInput(source, f"can't be read ({error})") from error
     if not isinstance(graph, nir.NIRGraph):
         raise BadInput(source, f"holds a single {type(graph).__name__}, not a graph")
     return Loaded(source, str(version), graph, tuple(reader.without_reset))
@@ -64,7 +63,7 @@ class _Reader:
     def node(self, group: h5py.Group, where: str) -> nir.NIRNode:
         if not isinstance(group, h5py.Group) or not isinstance(group.get("type"), h5py.Dataset):
             raise self.bad(where, "has no type")
-        kind = _value(group["type"])
+        kind = self.field(group["type"], where)
         fields = {name: self.field(item, where) for name, item in group.items() if name not in ("type", "nodes")}
         fields["metadata"] = _plain(fields.get("metadata", {}))
         if not isinstance(fields["metadata"], dict):
@@ -117,10 +116,14 @@ class _Reader:
     def field(self, item: h5py.Group | h5py.Dataset, where: str) -> Any:
         if isinstance(item, h5py.Group):
             return {name: self.field(inner, where) for name, inner in item.items()}
-        try:
-            return _value(item)
-        except (OSError, TypeError, ValueError) as error:
-            raise self.bad(where, f"{item.name.rsplit('/')[-1]} can't be read ({error})") from error
+        name = item.name.rsplit("/")[-1]
+        with parsing(self.source, f"node {where or 'root'}: {name} can't be read"):
+            value = _value(item)
+            texts = np.asarray(value).ravel().tolist() if _is_text(value) else ()
+            check_text(self.source, [text.decode() if isinstance(text, bytes) else text for text in texts])
+        if not _is_text(value) and np.asarray(value).dtype.kind not in "biufc":
+            raise self.bad(where, f"{name} is neither text nor numbers ({item.dtype})")
+        return value
 
 
 def _spread(fields: dict[str, Any]) -> None:
@@ -137,6 +140,13 @@ def _spread(fields: dict[str, Any]) -> None:
                 name: value if np.shape(value) == largest else np.full(largest, np.reshape(value, ()))
                 for name, value in numbers.items()
             }
+
+
+def _is_text(value: Any) -> bool:
+    """Whether a value is text, or an array of it."""
+    if isinstance(value, np.ndarray) and value.dtype.kind == "O":
+        return all(isinstance(one, str | bytes) for one in value.flat)
+    return isinstance(value, str | bytes) or (isinstance(value, np.ndarray) and value.dtype.kind == "S")
 
 
 def _value(dataset: h5py.Dataset) -> Any:

@@ -1,0 +1,89 @@
+"""How every command ends: one line that nothing in a file can bend, and a code that says whose fault it is."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import pytest
+from commands import run
+
+from spikestrip.errors import LONGEST, BadInput, printable
+
+ROOT = Path(__file__).resolve().parents[1]
+TALKS = """
+import click
+from spikestrip.command import main
+main(click.Command("c", callback=lambda: click.echo("a" * 9)))
+"""
+
+
+def failing(error: Exception) -> click.Command:
+    @click.command()
+    def command() -> None:
+        raise error
+
+    return command
+
+
+def test_an_error_of_ours_is_no_failed_check() -> None:
+    done = run(failing(KeyError("x")))
+    assert done.code == 3
+    said = "internal, and ours: KeyError: 'x'; please report it, with what SPIKESTRIP_DEBUG=1 prints"
+    assert done.stderr == f"error: {said}\n"
+
+
+def test_asked_for_it_is_a_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SPIKESTRIP_DEBUG", "1")
+    with pytest.raises(KeyError):
+        run(failing(KeyError("x")))
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (OSError(28, "No space left on device", "a/b.h5"), "a/b.h5: No space left on device"),
+        (OSError(28, "No space left on device"), "No space left on device"),
+        (MemoryError("of 8 TiB"), "memory: there is not enough (of 8 TiB)"),
+        (BadInput("\x1b[31m", "a\r\nb"), "\\x1b[31m: a\\r b"),
+    ],
+)
+def test_one_line(error: Exception, said: str) -> None:
+    assert run(failing(error)) == (2, "", f"error: {said}\n")
+
+
+def test_a_long_message_keeps_both_ends() -> None:
+    shown = printable("begin" + "x" * 10_000 + "end")
+    assert (shown[:5], shown[-3:], len(shown)) == ("begin", "end", LONGEST)
+
+
+@pytest.mark.parametrize("written", [False, True])
+def test_a_name_that_is_too_long(written: bool) -> None:
+    from convert.to_nir import command
+
+    long = "n" * 300 + ".nir"
+    done = run(command, *((__file__, "-o", long) if written else (long,)))
+    assert done.code == 2
+    assert done.stderr.startswith(f"error: {long}: ")
+    assert done.stderr.endswith("File name too long\n") or "(File name too long)" in done.stderr
+
+
+def test_nobody_reads_on() -> None:
+    """As in ``spikestrip check model.nir | head -0``."""
+    read, write = os.pipe()
+    os.close(read)
+    done = subprocess.run([sys.executable, "-c", TALKS], cwd=ROOT, stdout=write, stderr=subprocess.PIPE, check=False)
+    os.close(write)
+    assert (done.returncode, done.stderr) == (141, b"")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a disk that is always full")
+def test_a_full_disk_under_the_output() -> None:
+    with open("/dev/full", "w") as full:
+        done = subprocess.run([sys.executable, "-c", TALKS], cwd=ROOT, stdout=full, stderr=subprocess.PIPE, check=False)
+    assert done.stderr.count(b"Traceback") == 0
+    assert done.stderr.startswith(b"error: No space left on device\n")
+    assert done.returncode in (2, 120)  # 120: the interpreter's own, of the flush at its end

@@ -1,0 +1,195 @@
+"""Whatever a file holds: exit code 0, 1 or 2, one line that names the file, nothing else for a terminal to obey, and no
+half file. Never a traceback, an error of our own (3), a hang, or more memory than a small file can ask for.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import resource
+import shutil
+import signal
+import warnings
+from collections.abc import Iterator
+from importlib import import_module
+from pathlib import Path
+
+import fuzzing
+import numpy as np
+import pytest
+from commands import Done, run
+from test_strip import trained
+
+from deploy.console import COMMANDS
+from deploy.fitting import chip
+from deploy.pricing import prices
+from spikestrip.errors import LONGEST
+from train.checkpoint import Checkpoint, save
+
+SECONDS, MEMORY = 10, 4 << 30  # of one case; the files have some kB
+
+RUNS: dict[str, tuple[tuple[str, ...], ...]] = {
+    "x.npy": (
+        ("simulate", "model.nir", "--backend", "numpy", "--input", "x.npy", "-o", "new.h5"),
+        ("simulate", "model.nir", "--backend", "numpy", "--input", "x.npy", "--event-step", "5", "-o", "new.h5"),
+    ),
+    "model.nir": (
+        ("to-nir", "model.nir", "-o", "new.nir"),
+        ("simulate", "model.nir", "--backend", "numpy", "--input", "x.npy", "-o", "new.h5"),
+        ("check", "model.nir"),
+        ("fit", "model.nir", "--chip", "loihi2", "--json", "new.json"),
+        ("quantize", "model.nir", "--chip", "loihi2", "-o", "new.nir"),
+        ("to-onnx", "model.nir", "-o", "new.onnx"),
+    ),
+    "plain.nir": (
+        ("to-nir", "plain.nir", "-o", "new.nir"),
+        ("simulate", "plain.nir", "--backend", "numpy", "--input", "x4.npy", "--reset", "hard", "-o", "new.h5"),
+        ("check", "plain.nir"),
+    ),
+    "trace.h5": (
+        ("verify", "reference.h5", "trace.h5", "--json", "new.json"),
+        ("verify", "trace.h5", "reference.h5", "--program", "model.nir"),
+        ("price", "trace.h5", "--json", "new.json"),
+        ("fit", "model.nir", "--chip", "loihi2", "--trace", "trace.h5"),
+    ),
+    "ckpt.pt": (
+        ("to-nir", "ckpt.pt", "-o", "new.nir"),
+        ("reference", "ckpt.pt", "--input", "x.npy", "-o", "new.h5"),
+    ),
+    "ckpt.safetensors": (
+        ("to-nir", "ckpt.safetensors", "-o", "new.nir"),
+        ("to-onnx", "ckpt.safetensors", "-o", "new.onnx"),
+    ),
+    "model.onnx": (("to-nir", "model.onnx", "-o", "new.nir"),),
+    "chip.toml": (("fit", "model.nir", "--chip", "chip.toml", "--json", "new.json"),),
+    "prices.toml": (("price", "trace.h5", "--table", "prices.toml", "--json", "new.json"),),
+    "experiment.toml": (("train", "experiment.toml", "--task", "none such", "--out", "new.pt"),),
+    "certificate.json": (("certify", "--check", "certificate.json"),),
+    "metrics.json": (("report", ".", "-o", "new.html"),),
+    "road.json": (("report", ".", "-o", "new.html"),),
+    "verdict.numpy.json": (("report", ".", "-o", "new.html"),),
+    "verdict.parallel.json": (("report", ".", "-o", "new.html"),),
+    "labels.npy": (("report", ".", "-o", "new.html"),),
+    "trace.numpy.h5": (("report", ".", "-o", "new.html"),),
+}  # fmt: skip
+"""The file that is made wrong -> the commands that read it."""
+
+SLOW = ("report",)  # a page of plots takes a second
+
+
+class Hung(BaseException):
+    """The time of a case is over: no command may catch it."""
+
+
+def go(*arguments: str) -> Done:
+    command = import_module(COMMANDS[arguments[0]][0]).command
+    return run(command, *arguments[1:])
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A sound file of every kind."""
+    folder = tmp_path_factory.mktemp("corpus")
+    save(folder / "ckpt.pt", Checkpoint(trained(0), {"name": "digits"}, {"accuracy": 0.5}))
+    save(folder / "ckpt.safetensors", Checkpoint(trained(0), {"name": "digits"}, {"accuracy": 0.5}))
+    x = np.random.default_rng(0).normal(size=(2, 12, 2)).astype(np.float32)
+    np.save(folder / "x.npy", x)
+    np.save(folder / "x4.npy", np.repeat(x, 2, axis=2))
+    np.save(folder / "labels.npy", np.array([0, 1]))
+    shutil.copy(Path(__file__).parent / "data/nir-1.0.4/recurrent.nir", folder / "plain.nir")
+    (folder / "chip.toml").write_text((chip.CHIPS / "loihi2.toml").read_text())
+    (folder / "prices.toml").write_text((prices.PRICES / "loihi1.toml").read_text())
+    (folder / "experiment.toml").write_text((Path(__file__).parents[1] / "experiments/smnist.toml").read_text())
+    (folder / "metrics.json").write_text('{"task": {"name": "digits"}, "accuracy": 0.5, "history": [{"loss": 1.0}]}')
+    (folder / "road.json").write_text('{"runs": {"numpy": {"seconds": 1.0}, "lava": {"refused": "not here"}}}')
+    with contextlib.chdir(folder):
+        for line in (
+            "to-nir ckpt.pt -o model.nir",
+            "to-onnx model.nir -o model.onnx",
+            "reference ckpt.pt --input x.npy -o reference.parallel.h5",
+            "reference ckpt.pt --input x.npy --form iterative --dtype float64 -o reference.iterative.h5",
+            "simulate model.nir --backend numpy --input x.npy -o trace.numpy.h5",
+            "verify reference.iterative.h5 trace.numpy.h5 --program model.nir --json verdict.numpy.json",
+            "verify reference.iterative.h5 reference.parallel.h5 --program model.nir --json verdict.parallel.json",
+            "certify model.nir --input x.npy -o certificate.json",
+        ):
+            done = go(*line.split())
+            assert done.code == 0, done.stderr
+    shutil.copy(folder / "reference.iterative.h5", folder / "reference.h5")
+    shutil.copy(folder / "trace.numpy.h5", folder / "trace.h5")
+    return folder
+
+
+@contextlib.contextmanager
+def bounded() -> Iterator[None]:
+    """Of this process: seconds, and address space beyond what it has."""
+
+    def over(*_: object) -> None:
+        raise Hung
+
+    has = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    before = signal.signal(signal.SIGALRM, over), resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (has + MEMORY, before[1][1]))
+    signal.alarm(SECONDS)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        resource.setrlimit(resource.RLIMIT_AS, before[1])
+        signal.signal(signal.SIGALRM, before[0])
+
+
+def faults(folder: Path, name: str, arguments: tuple[str, ...]) -> list[str]:
+    """What is wrong with how a command ended on a folder in which the file ``name`` was made wrong."""
+    held = set(folder.iterdir())
+    try:
+        with contextlib.chdir(folder), bounded(), warnings.catch_warnings():
+            warnings.simplefilter("default")
+            done = go(*arguments)
+    except Hung:
+        return [f"{SECONDS} s were not enough"]
+    lines = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    new = sorted(path.name for path in set(folder.iterdir()) - held)
+    wrong = []
+    if done.code not in (0, 1, 2):
+        wrong.append(f"exit code {done.code}")
+    table = arguments[0] == "check" and done.code == 2 and done.stdout  # who can't run it, and why
+    if done.code == 2 and not table and (len(lines) != 1 or not done.stderr.endswith(lines[0] + "\n")):
+        wrong.append("not one line")
+    said = [Path(part).stem for part in (name, *arguments) if Path(part).suffix or part == "none such"]
+    if done.code == 2 and lines and not any(part in lines[-1] for part in said):
+        wrong.append("the file isn't named")
+    if "Traceback" in done.stderr:
+        wrong.append("a traceback")
+    shown = done.stdout + done.stderr.replace("\r", "")
+    if any(not one.isprintable() and one != "\n" for one in shown):
+        wrong.append("control characters")
+    if any(len(line) > LONGEST + 100 for line in done.stderr.replace("\r", "\n").splitlines()):
+        wrong.append("a long line")
+    if [one for one in new if one.startswith(".")] or (done.code == 2 and new):
+        wrong.append(f"left behind: {', '.join(new)}")
+    return [f"{one}; {done.stderr[-600:]}" for one in wrong]
+
+
+def tried(corpus: Path, folder: Path, name: str, seeds: range) -> list[str]:
+    """The faults of every command that reads ``name``, made wrong in as many ways as there are seeds."""
+    found = []
+    for seed in seeds:
+        shutil.rmtree(folder, ignore_errors=True)
+        shutil.copytree(corpus, folder)
+        fuzzing.mutate(folder / name, seed)
+        arguments = RUNS[name][seed % len(RUNS[name])]
+        found += [f"{name}, seed {seed}, {' '.join(arguments)}: {one}" for one in faults(folder, name, arguments)]
+    return found
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_some(corpus: Path, tmp_path: Path, name: str) -> None:
+    number = 6 if RUNS[name][0][0] in SLOW else 40
+    assert tried(corpus, tmp_path / "case", name, range(number)) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", RUNS)
+def test_many(corpus: Path, tmp_path: Path, name: str) -> None:
+    number = 100 if RUNS[name][0][0] in SLOW else 1000
+    assert tried(corpus, tmp_path / "case", name, range(1000, 1000 + number)) == []
