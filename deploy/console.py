@@ -11,6 +11,7 @@ from spikestrip import __version__, command
 
 # name -> (module, what it does); the module's ``command`` is the same that the script of that name runs
 COMMANDS = {
+    "doctor": ("deploy.doctor", "Say what is installed, and which backends are right on this machine."),
     "demo": ("deploy.demo", "The whole road on real digits, ending in report.html."),
     "score": ("deploy.score", "Score a checkpoint's stripped network on its task's test split."),
     "road": ("deploy.road", "Every station after training: strip, convert, run on every backend, verify, report."),

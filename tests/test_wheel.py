@@ -1,0 +1,77 @@
+"""The wheel and the sdist, installed alone into an empty environment, on every Python that is at hand."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PYTHONS = ("3.11", "3.12", "3.13")
+
+SMOKE = """
+import sys
+import numpy as np
+import spikestrip as ss
+from spikestrip.operations import LIF, Affine, LeakyIntegrator
+
+assert "site-packages" in ss.__file__, ss.__file__
+weight = np.array([[1.0, -0.5], [0.25, 0.75]], np.float32)
+program = ss.chain((2,), [
+    ("n00_mix", Affine(weight)),
+    ("n01_spike", LIF(np.full(2, 0.5), np.full(2, 0.75))),
+    ("n02_head", Affine(weight)),
+    ("n03_read", LeakyIntegrator(np.ones(2))),
+])
+ss.save(program, "model.nir")
+np.save("x.npy", np.random.default_rng(0).normal(size=(2, 20, 2)).astype(np.float32))
+"""
+
+COMMANDS = (
+    "--help",
+    "doctor",
+    "simulate model.nir --backend numpy --input x.npy -o a.h5",
+    "to-onnx model.nir -o model.onnx",
+    "simulate model.onnx --backend numpy --input x.npy -o b.h5",
+    "verify a.h5 b.h5 --program model.nir",
+    "certify model.nir --input x.npy -o certificate.json",
+    "price a.h5 --table event_float32",
+    "quantize model.nir --chip loihi2 --calibrate x.npy -o model.q.nir",
+)
+"""What needs no extra: every floor but training, and data of every package."""
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the wheel that the sdist builds: what an sdist leaves out, the wheel lacks."""
+    folder = tmp_path_factory.mktemp("built")
+    source = folder / "source"
+    tracked = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True, text=True).stdout
+    for name in filter(None, tracked.split("\0")):
+        (source / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / name, source / name)
+    make = "from setuptools.build_meta import build_sdist; build_sdist('dist')"
+    subprocess.run([sys.executable, "-c", make], cwd=source, check=True, capture_output=True)
+    (sdist,) = (source / "dist").glob("*.tar.gz")
+    pip = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "-w", str(folder), str(sdist)]
+    subprocess.run(pip, check=True, capture_output=True)
+    return folder
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("release", PYTHONS)
+def test_the_wheel_alone_passes_the_smoke_test(release: str, built: Path, tmp_path: Path) -> None:
+    python = shutil.which(f"python{release}")
+    if python is None or subprocess.run([python, "--version"], capture_output=True).returncode:
+        pytest.skip(f"there is no Python {release} on this machine")
+    subprocess.run([python, "-m", "venv", "env"], cwd=tmp_path, check=True)
+    own = tmp_path / "env" / "bin"
+    (wheel,) = built.glob("*.whl")
+    subprocess.run([own / "python", "-m", "pip", "install", "--quiet", wheel], check=True, capture_output=True)
+    subprocess.run([own / "python", "-c", SMOKE], cwd=tmp_path, check=True)
+    for command in COMMANDS:
+        done = subprocess.run([own / "spikestrip", *command.split()], cwd=tmp_path, capture_output=True, text=True)
+        assert done.returncode == 0, f"{command}: {done.stderr}"
