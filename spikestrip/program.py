@@ -155,8 +155,17 @@ class Program:
     def is_binary(self, layer: Layer) -> bool:
         """True when what enters ``layer`` is one stream of spikes (a sum of two is graded: it can be 2)."""
         sources = (*layer.inputs, *layer.delayed)
-        spiking = {spiker.name for spiker in self.spiking}
-        return len(sources) == 1 and sources[0] in spiking
+        return len(sources) == 1 and sources[0] in self._binary
+
+    @cached_property
+    def _binary(self) -> set[str]:
+        """The streams of spikes: what neurons send, and what only moves or compares that."""
+        found: set[str] = set()
+        for layer in self.layers:
+            alone = layer.operation.keeps_spikes and not layer.delayed and len(layer.inputs) == 1
+            if layer.operation.spiking or (alone and layer.inputs[0] in found):
+                found.add(layer.name)
+        return found
 
     @cached_property
     def sha256(self) -> str:

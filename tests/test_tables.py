@@ -17,8 +17,9 @@ from spikestrip.program import Layer, Program
 
 INTEGERS = {kind for kind, operation in OPERATIONS.items() if issubclass(operation, FixedOperation)}
 POISONED = {"bernoulli", "clamp", "gelu", "glu", "if_several", "layer_norm", "lif_adaptive"} | INTEGERS
+POISONED |= {"max_pool2d", "reshape"}
 """No standard nodes of NIR say these exactly: their bodies are NaN, and the metadata hold them."""
-FREE = {"clamp", "fixed_input", "flatten", "join", "threshold"}
+FREE = {"clamp", "fixed_input", "flatten", "join", "max_pool2d", "pad", "reshape", "threshold"}
 """These move, add or compare values: none of the counters (spikes apart) counts that."""
 STANDARD = {"affine", "scale"}
 """Plain nodes of NIR hold these, arrays and all; they need no metadata."""

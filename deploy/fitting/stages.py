@@ -34,7 +34,7 @@ REFUSED = {
     "s4d": "state_space",
     **dict.fromkeys(("glu", "gelu", "layer_norm", "scale", "clamp", "li"), "graded"),
     **dict.fromkeys(("lif_refractory", "lif_adaptive", "bernoulli", "threshold"), "neuron"),
-    **dict.fromkeys(("conv1d", "delay"), "kind"),
+    **dict.fromkeys(("conv1d", "delay", "max_pool2d", "reshape", "pad"), "kind"),
 }
 
 

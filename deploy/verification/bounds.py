@@ -31,6 +31,7 @@ from spikestrip.operations import (
     FixedOperation,
     LayerNorm,
     LeakyIntegrator,
+    MaxPool2d,
     MultiSpikeIF,
     Operation,
     RefractoryLIF,
@@ -218,6 +219,11 @@ def _clamp(op: Any, c: Context) -> np.ndarray:
     return c.e + c.fresh(np.full_like(c.x, bound), c.e)
 
 
+def _max_pool(op: MaxPool2d, c: Context) -> np.ndarray:
+    # the largest of values that are off by e each is off by the largest e at most
+    return np.asarray(op.step(np, {}, c.e)[1])
+
+
 def _glu(op: GLU, c: Context) -> np.ndarray:
     half = c.x.shape[-1] // 2
     value = np.abs(c.x[..., :half])
@@ -357,6 +363,9 @@ RULES: dict[str, Callable[..., Any]] = {
     "conv2d": _linear,
     "sum_pool2d": _linear,
     "avg_pool2d": _linear,
+    "max_pool2d": _max_pool,
+    "reshape": lambda op, c: op.step(np, {}, c.e)[1],
+    "pad": lambda op, c: op.step(np, {}, c.e)[1],
     "threshold": lambda op, c: c.e + _threshold(op, c),
     "clamp": _clamp,
     "glu": _glu,

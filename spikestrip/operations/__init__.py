@@ -22,8 +22,10 @@ from spikestrip.operations.fixed import (
 from spikestrip.operations.gelu import GELU
 from spikestrip.operations.graded import GLU, LayerNorm
 from spikestrip.operations.linear import Affine, Join, Scale
+from spikestrip.operations.max_pool import MaxPool2d
 from spikestrip.operations.neurons import LIF, LeakyIntegrator, RefractoryLIF
 from spikestrip.operations.several import MultiSpikeIF
+from spikestrip.operations.shaping import Pad, Reshape
 from spikestrip.operations.ssm import S4D
 from spikestrip.operations.wiring import Delay, Flatten, Threshold
 
@@ -31,7 +33,7 @@ OPERATIONS: dict[str, type[Operation]] = {
     operation.kind: operation
     for operation in (
         *(Affine, Scale, Join, S4D, LIF, RefractoryLIF, AdaptiveLIF, LeakyIntegrator, GLU, LayerNorm),
-        *(Conv1d, Conv2d, SumPool2d, AvgPool2d, Flatten, Delay, Threshold),
+        *(Conv1d, Conv2d, SumPool2d, AvgPool2d, MaxPool2d, Flatten, Reshape, Pad, Delay, Threshold),
         *(Bernoulli, GELU, Clamp, MultiSpikeIF),
         *(FixedInput, FixedAffine, FixedScale, FixedS4D, FixedCurrent, FixedLIF, FixedIF, FixedReadout),
         *(FixedModes, FixedProgrammedLIF, FixedRefractoryLIF),
@@ -70,9 +72,12 @@ __all__ = [
     "Join",
     "LayerNorm",
     "LeakyIntegrator",
+    "MaxPool2d",
     "MultiSpikeIF",
     "Operation",
+    "Pad",
     "RefractoryLIF",
+    "Reshape",
     "Scale",
     "Shape",
     "SpikingOperation",

@@ -39,6 +39,9 @@ class Operation:
     rowwise: ClassVar[bool] = False
     """True when there is no state and a sample's arithmetic is the same, to the bit, whatever samples stand beside."""
 
+    keeps_spikes: ClassVar[bool] = False
+    """True where the output is 0 or 1 whenever the input is."""
+
     def arrays(self) -> dict[str, np.ndarray]:
         """The parameters that are arrays, by field name."""
         values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}

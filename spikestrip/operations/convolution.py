@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from types import ModuleType
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -163,7 +163,7 @@ class AvgPool2d(SumPool2d):
         return state, super().step(xp, state, x)[1] / (self.kernel_y * self.kernel_x)
 
 
-def _sizes(kind: str, window: Conv2d | SumPool2d, shape: Shape, kernel: Shape) -> tuple[int, int]:
+def _sizes(kind: str, window: Any, shape: Shape, kernel: Shape) -> tuple[int, int]:
     """Height and width of the output: how many places the window takes over the padded input."""
     numbers = (window.stride_y, window.stride_x, window.dilation_y, window.dilation_x, *kernel)
     pads = (window.pad_top, window.pad_bottom, window.pad_left, window.pad_right)
@@ -176,19 +176,19 @@ def _sizes(kind: str, window: Conv2d | SumPool2d, shape: Shape, kernel: Shape) -
     return height // window.stride_y + 1, width // window.stride_x + 1
 
 
-def _padded(xp: ModuleType, window: Conv2d | SumPool2d, x: Array) -> Array:
+def _padded(xp: ModuleType, window: Any, x: Array, value: float = 0) -> Array:
     for axis, before, after in ((2, window.pad_top, window.pad_bottom), (3, window.pad_left, window.pad_right)):
         sides = []
         for size in (before, after):
             shape = list(x.shape)
             shape[axis] = size
-            sides.append(xp.zeros(tuple(shape), dtype=x.dtype, device=x.device))
+            sides.append(xp.full(tuple(shape), value, dtype=x.dtype, device=x.device))
         if before or after:
             x = xp.concat([sides[0], x, sides[1]], axis=axis)
     return x
 
 
-def _taken(window: Conv2d | SumPool2d, x: Array, top: int, left: int, height: int, width: int) -> Array:
+def _taken(window: Any, x: Array, top: int, left: int, height: int, width: int) -> Array:
     """What one place of the kernel sees: (B, C, height, width)."""
     bottom, right = top + (height - 1) * window.stride_y + 1, left + (width - 1) * window.stride_x + 1
     return x[:, :, top : bottom : window.stride_y, left : right : window.stride_x]

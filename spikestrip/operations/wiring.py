@@ -20,6 +20,7 @@ class Flatten(Operation):
 
     kind: ClassVar[str] = "flatten"
     rowwise: ClassVar[bool] = True
+    keeps_spikes: ClassVar[bool] = True
     start_dim: int = 0
     end_dim: int = -1
 
@@ -46,6 +47,7 @@ class Delay(Operation):
     """
 
     kind: ClassVar[str] = "delay"
+    keeps_spikes: ClassVar[bool] = True
     taps: np.ndarray
 
     @classmethod

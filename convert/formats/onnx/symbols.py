@@ -205,10 +205,11 @@ class Value:
 
 
 @dataclasses.dataclass(frozen=True)
-class _Zeros:
-    """Zeros to pad with: the batch is unknown, so no array holds them."""
+class _Filled:
+    """One value to pad with: the batch is unknown, so no array holds it."""
 
     shape: Shape
+    value: float = 0
 
 
 class Namespace:
@@ -245,12 +246,20 @@ class Namespace:
         return x.tape.emit("Reshape", [x, sizes], shape, x.dtype)
 
     @staticmethod
-    def zeros(shape: Sequence[int], dtype: str = "", device: str = "") -> _Zeros:
-        return _Zeros(tuple(shape))
+    def maximum(a: Value, b: Value) -> Value:
+        return a.tape.emit("Max", [a, b], _broadcast(a.shape, b.shape), a.dtype)
+
+    @staticmethod
+    def zeros(shape: Sequence[int], dtype: str = "", device: str = "") -> _Filled:
+        return _Filled(tuple(shape))
+
+    @staticmethod
+    def full(shape: Sequence[int], value: float, dtype: str = "", device: str = "") -> _Filled:
+        return _Filled(tuple(shape), value)
 
     @staticmethod
     def concat(parts: Sequence[Any], axis: int = 0) -> Value:
-        """Of streams, or of one stream with zeros around it."""
+        """Of streams, or of one stream with one value around it."""
         parts = [part for part in parts if part.shape[axis] > 0]
         streams = [part for part in parts if isinstance(part, Value)]
         first = streams[0]
@@ -262,8 +271,9 @@ class Namespace:
             return first.tape.emit("Concat", streams, shape, first.dtype, axis=axis)
         if len(streams) > 1:
             raise Untraceable("streams with zeros between them")
+        (value,) = {part.value for part in parts if isinstance(part, _Filled)}
         before = sum(part.shape[axis] for part in itertools.takewhile(lambda part: part is not first, parts))
         after = size - before - first.shape[axis]
         pads, axes = first.tape.integers([before, after]), first.tape.integers([axis])
-        zero = first.tape.constant(0, first.dtype)
-        return first.tape.emit("Pad", [first, pads, zero, axes], shape, first.dtype)
+        filling = first.tape.constant(value, first.dtype)
+        return first.tape.emit("Pad", [first, pads, filling, axes], shape, first.dtype)

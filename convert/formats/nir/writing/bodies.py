@@ -164,14 +164,41 @@ def lif_refractory(operation: RefractoryLIF, streams: StreamShapes) -> nir.NIRGr
 def poison(streams: StreamShapes) -> nir.NIRGraph:
     """A body that gives NaN: whoever runs it without knowing the operation must not get a plausible number."""
     nan = np.float32(np.nan)
-    if streams.entering == streams.leaving:
-        node: nir.NIRNode = nir.Scale(np.broadcast_to(nan, streams.lift(np.empty(streams.entering)).shape))
-    elif streams.entering[:-1] == streams.leaving[:-1] and math.prod(streams.entering[:-1]) == 1:
-        weight = (*streams.entering[:-1], streams.leaving[-1], streams.entering[-1])
+    entering, leaving = streams.entering, streams.leaving
+    nodes: dict[str, nir.NIRNode] = {}
+    if len(entering) == len(leaving) > 1 and entering != leaving and not streams.rows:
+        node = _nan_frames(entering, leaving)
+        nodes = _resized(entering, leaving)
+    elif entering == leaving:
+        node = nir.Scale(np.broadcast_to(nan, streams.lift(np.empty(streams.entering)).shape))
+    elif entering[:-1] == leaving[:-1] and math.prod(entering[:-1]) == 1:
+        weight = (*entering[:-1], leaving[-1], entering[-1])
         node = nir.Linear(np.broadcast_to(nan, (1, *weight) if streams.rows else weight))
     else:
-        raise Refused("poison", f"no Linear takes a stream of shape {streams.entering} to {streams.leaving}")
-    return nested(streams, {POISON: node}, f"input {POISON} output")
+        raise Refused("poison", f"no node of NIR takes a stream of shape {entering} to {leaving}")
+    return nested(streams, {POISON: node, **nodes}, " ".join(("input", POISON, *nodes, "output")))
+
+
+def _nan_frames(entering: Shape, leaving: Shape) -> nir.NIRNode:
+    """A convolution of NaN from ``entering``, (channels, length) or (channels, height, width), to ``leaving``.
+
+    Of frames it makes the channels alone, for nir's type check takes every kernel for square; _resized does the rest.
+    """
+    if len(entering) == 3:
+        weight = np.full((leaving[0], entering[0], 1, 1), np.nan, np.float32)
+        return nir.Conv2d(entering[1:], weight, 1, (0, 0), 1, 1, np.zeros(leaving[0], np.float32))
+    grown = max(leaving[1] - entering[1], 0)
+    weight = np.full((leaving[0], entering[0], entering[1] + 2 * grown - leaving[1] + 1), np.nan, np.float32)
+    return nir.Conv1d(entering[1], weight, 1, grown, 1, 1, np.zeros(leaving[0], np.float32))
+
+
+def _resized(entering: Shape, leaving: Shape) -> dict[str, nir.NIRNode]:
+    """What brings a frame to the height and width of ``leaving``."""
+    if len(entering) != 3 or entering[1:] == leaving[1:]:
+        return {}
+    before, after = np.array(entering[1:]), np.array(leaving[1:])
+    grown = np.maximum(after - before, 0)
+    return {"n1_sized": nir.SumPool2d(before + 2 * grown - after + 1, np.array([1, 1]), grown)}
 
 
 def mix(weight: np.ndarray, size: int) -> nir.Conv1d:

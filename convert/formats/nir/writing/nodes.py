@@ -24,6 +24,7 @@ from spikestrip.operations import (
     Join,
     LeakyIntegrator,
     Operation,
+    Pad,
     RefractoryLIF,
     Scale,
     SumPool2d,
@@ -91,6 +92,13 @@ def _join(operation: Join, streams: StreamShapes) -> nir.NIRNode:
     return nir.Scale(scale=streams.lift(np.ones(streams.entering)))
 
 
+def _pad(operation: Pad, streams: StreamShapes) -> nir.NIRNode:
+    if len(streams.entering) > 1:
+        return _poisoned(operation, streams)
+    placed = np.eye(streams.leaving[0], streams.entering[0], -operation.before, dtype=np.float32)
+    return nir.Linear(weight=streams.lift(placed))
+
+
 def _lif(operation: LIF, streams: StreamShapes) -> nir.NIRNode:
     if operation.reset_kind == "soft":
         return bodies.lif_soft(operation, streams)
@@ -130,6 +138,7 @@ ENCODERS: dict[type[Operation], Callable[[Any, StreamShapes], nir.NIRNode]] = {
     SumPool2d: frames.pool,
     AvgPool2d: frames.pool,
     Flatten: frames.flatten,
+    Pad: _pad,
     Delay: frames.delay,
     Threshold: frames.threshold,
 }
