@@ -395,10 +395,13 @@ REFUSED = {
         lambda: net(nn.Linear(4, 4), forward(lambda self, x: self.fc(x) if x.sum() else x, fc=nn.Linear(4, 4))[0]),
         "1: .*decisions on values",
     ),
-    "product": (lambda: forward(lambda self, x: self.fc(x) * x, fc=nn.Linear(4, 4)), r"module: calls mul\(\)"),
+    "product": (lambda: forward(lambda self, x: self.fc(x) * x, fc=nn.Linear(4, 4)), "module: multiplies two streams"),
     "view": (lambda: forward(lambda self, x: self.fc(x).view(3, 4), fc=nn.Linear(4, 4)), r"module: calls view\(\)"),
     "constant": (lambda: forward(lambda self, x: x + 1), "module: takes the constant 1"),
-    "weight": (lambda: forward(lambda self, x: x + self.fc.weight[0], fc=nn.Linear(4, 4)), "module: uses 'fc.weight'"),
+    "weight": (
+        lambda: forward(lambda self, x: x + self.fc.weight[0], fc=nn.Linear(4, 4)),
+        "module: takes 'getitem', a constant",
+    ),
     "two outputs": (lambda: forward(lambda self, x: (self.fc(x), x), fc=nn.Linear(4, 4)), "module: returns x beside"),
     "membrane that resets": (
         lambda: forward(lambda self, x: self.lif(x)[1], lif=hidden(init_hidden=False, reset_mechanism="zero")),

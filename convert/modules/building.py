@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 import operator
+from collections.abc import Sequence
 from typing import Any
 
-import torch
-from torch import fx, nn
+from torch import Tensor, fx, nn
 
-from convert.modules import layers, sinabs
+from convert.modules import functions, layers, refused, sinabs
+from convert.modules.functions import Constant, Sizes, arguments
 from convert.modules.neurons import STATES, Fired, add_neuron, is_neuron
 from convert.modules.program_builder import ProgramBuilder
 from convert.modules.tracing import ROOT
 from spikestrip.errors import Refused
-from spikestrip.operations import Affine, Clamp, Conv1d, Conv2d, Join, Operation, Shape
+from spikestrip.operations import Affine, Conv1d, Conv2d, Operation, Shape
 from spikestrip.program import INPUT, Program
 
 
@@ -54,7 +55,7 @@ class _Walk:
 
     def __init__(self, root: nn.Module, builder: ProgramBuilder) -> None:
         self.root, self.builder = root, builder
-        self.values: dict[fx.Node, str | Fired | _Unreadable] = {}
+        self.values: dict[fx.Node, functions.Value | Fired | _Unreadable] = {}
         self.items: dict[fx.Node, tuple[str, int]] = {}  # path of a neuron, and which of its values
         self.neurons: dict[str, str] = {}
         self.called: set[str] = set()
@@ -73,17 +74,16 @@ class _Walk:
             elif sinabs.is_neuron(module):
                 self.values[node] = self._sinabs(where, module, node)
             elif sinabs.is_sum_pool(module):
-                entering = self.stream(where, *_arguments(where, node, ("input",)))
+                entering = self.stream(where, *arguments(where, node, ("input",)))
                 self.values[node] = self.builder.add(where, sinabs.sum_pool(where, module), entering)
             elif type(module) in layers.LAYERS:
                 self.values[node] = self._layer(where, module, node)
             else:
-                kind = type(module).__name__
-                raise Refused(where, f"is a {kind}, not one of the layers in docs/how-to-bring-your-own.md")
+                raise Refused(where, refused.reason(module))
         elif node.op in ("call_function", "call_method"):
             self.values[node] = self._function(where, node)
         elif node.op == "get_attr":
-            raise Refused(where, f"uses {node.target!r} in its forward, outside of any layer")
+            self.values[node] = self._parameter(where, str(node.target))
         else:
             self._finish(node)
 
@@ -96,21 +96,44 @@ class _Walk:
             raise Refused(where, f"takes all that {_where(value)} returns, states too; make that init_hidden=True")
         if isinstance(found, _Unreadable):
             raise Refused(where, found.reason)
+        if isinstance(found, Constant):
+            raise Refused(where, f"takes {value.name!r}, a constant: give it to the layer before, as its bias, say")
+        if not isinstance(found, str):
+            raise Refused(where, f"computes with the size {value.name!r}; only views do")
         return found
 
+    def value(self, node: fx.Node) -> Any:
+        return self.values[node]
+
+    def shape(self, stream: str) -> Shape:
+        return self.builder.shapes[stream]
+
+    def add(self, name: str, made: Sequence[Operation], *inputs: str) -> str:
+        """The stream after ``made``, one after another, of what enters the first."""
+        stream, *more = inputs
+        for operation in made:
+            stream, more = self.builder.add(name, operation, stream, *more), []
+        return stream
+
+    def _parameter(self, where: str, name: str) -> Constant:
+        value: Any = self.root
+        for part in name.split("."):
+            value = getattr(value, part)
+        if not isinstance(value, Tensor) or value.is_complex():
+            raise Refused(where, f"uses {name!r} in its forward, which is no tensor of real numbers")
+        return Constant(value.detach().cpu().double() if value.is_floating_point() else value.detach().cpu())
+
     def _layer(self, path: str, module: nn.Module, node: fx.Node) -> str:
-        (source,) = _arguments(path, node, ("input",))
+        (source,) = arguments(path, node, ("input",))
         entering = self.stream(path, source)
         if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
             synapse = self._read_once(source, entering)
             if synapse is not None:
                 self.builder.replace(entering, layers.normed(path, module, synapse))
                 return entering
-        made = layers.operation(path, module, self.builder.shapes[entering])
-        return self._add(path, made, entering)
-
-    def _add(self, path: str, operation: Operation | None, entering: str) -> str:
-        return entering if operation is None else self.builder.add(path, operation, entering)
+        if getattr(module, "inplace", False) and (source.op != "call_module" or len(source.users) > 1):
+            raise Refused(path, "changes its input in place, which others may read; set inplace=False")
+        return self.add(path, layers.operations(path, module, self.builder.shapes[entering]), entering)
 
     def _read_once(self, source: fx.Node, stream: str) -> layers.Synapse | None:
         """The synapse that makes ``stream``, if its outputs are channels and nothing else reads them."""
@@ -125,7 +148,7 @@ class _Walk:
 
     def _sinabs(self, path: str, module: Any, node: fx.Node) -> str:
         self._call_once(path)
-        (source,) = _arguments(path, node, ("input_data",))
+        (source,) = arguments(path, node, ("input_data",))
         stream = sinabs.add_neuron(self.builder, path, module, self.stream(path, source))
         if module.spike_fn is not None:
             self.neurons[path] = stream
@@ -139,7 +162,7 @@ class _Walk:
     def _neuron(self, path: str, module: nn.Module, node: fx.Node) -> str | Fired:
         self._call_once(path)
         names = STATES[type(module).__name__]
-        source, *states = _arguments(path, node, ("input_", *names))
+        source, *states = arguments(path, node, ("input_", *names))
         if any(state is not None for state in states):
             self._keep(path, names, states)
         fired = add_neuron(self.builder, path, module, self.stream(path, source))
@@ -154,25 +177,16 @@ class _Walk:
                 raise Refused(path, f"needs {name!r} to be an argument of forward that only this neuron takes")
             self.arguments[str(state.target)] = path, returned.index(name)
 
-    def _function(self, where: str, node: fx.Node) -> str | _Unreadable:
-        if node.target is operator.getitem:
+    def _function(self, where: str, node: fx.Node) -> functions.Value | _Unreadable:
+        if node.target is operator.getitem and not isinstance(self.values.get(node.all_input_nodes[0]), Constant):
             return self._item(where, node, *node.args)
         name = node.name if where == ROOT else f"{where}.{node.name}"
-        if node.target in (operator.add, torch.add, "add"):
-            terms = _arguments(where, node, ("input", "other"))
-            return self.builder.add(name, Join(), *(self.stream(where, term) for term in terms))
-        if node.target in (torch.relu, nn.functional.relu, "relu") and not node.kwargs.get("inplace"):
-            return self._add(name, Clamp(0.0), self.stream(where, node.args[0]))
-        if node.target in (torch.flatten, "flatten"):
-            source, *axes = _arguments(where, node, ("input", "start_dim", "end_dim"))
-            start, end = (default if axis is None else axis for axis, default in zip(axes, (0, -1), strict=True))
-            entering = self.stream(where, source)
-            return self._add(name, layers.flatten(where, self.builder.shapes[entering], start, end), entering)
-        called = getattr(node.target, "__name__", node.target)
-        raise Refused(where, f"calls {called}() in its forward; known are layers, a + b, flatten and relu")
+        return functions.call(self, where, name, node)
 
-    def _item(self, where: str, node: fx.Node, source: Any, place: Any) -> str | _Unreadable:
+    def _item(self, where: str, node: fx.Node, source: Any, place: Any) -> functions.Value | _Unreadable:
         found = self.values[source]
+        if isinstance(found, Sizes):
+            return functions.item(where, found, place)
         if not isinstance(found, Fired) or place not in range(len(found.states) + 1):
             raise Refused(where, f"takes item {place!r} of {source.name!r}, which no neuron returns")
         self.items[node] = _where(source), place
@@ -211,11 +225,3 @@ def _where(node: fx.Node) -> str:
         return str(node.target)
     stack = node.meta.get("nn_module_stack")
     return str(next(reversed(stack.values()))[0]) if stack else ROOT
-
-
-def _arguments(where: str, node: fx.Node, names: tuple[str, ...]) -> list[Any]:
-    """What ``node`` is called with, by the names of the callee's parameters; None for those left out."""
-    given = dict(zip(names, node.args, strict=False)) | node.kwargs
-    if len(node.args) > len(names) or not given.keys() <= set(names):
-        raise Refused(where, f"calls {node.name} with more than {', '.join(names)}")
-    return [given.get(name) for name in names]

@@ -3,25 +3,43 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 from torch import nn
 
+from convert.modules import pooling, upsampling
 from convert.modules.arrays import array
 from spikestrip.errors import Refused
-from spikestrip.operations import Affine, AvgPool2d, Clamp, Conv1d, Conv2d, Flatten, Operation, Shape
+from spikestrip.operations import (
+    GELU,
+    GLU,
+    Affine,
+    Clamp,
+    Conv1d,
+    Conv2d,
+    Flatten,
+    LayerNorm,
+    Operation,
+    Pad,
+    Reshape,
+    Shape,
+)  # fmt: skip
 
 Synapse = Affine | Conv1d | Conv2d
 
 
-def operation(path: str, module: nn.Module, shape: Shape) -> Operation | None:
-    """``module``, of a type in LAYERS, for one step of ``shape`` (without batch); None where it is the identity.
+def operations(path: str, module: nn.Module, shape: Shape) -> tuple[Operation, ...]:
+    """``module``, of a type in LAYERS, for one step of ``shape`` (without batch): a chain; () changes nothing.
 
     Raises Refused(path, reason) for what no operation says exactly.
     """
-    return LAYERS[type(module)](path, module, shape)
+    made = LAYERS[type(module)](path, module, shape)
+    if made is None:
+        return ()
+    return made if isinstance(made, tuple) else (made,)
 
 
 def normed(path: str, norm: nn.BatchNorm1d | nn.BatchNorm2d, synapse: Synapse) -> Synapse:
@@ -111,34 +129,97 @@ def _nothing(path: str, module: nn.Module, shape: Shape) -> None:
 
 
 def _relu(path: str, module: nn.ReLU, shape: Shape) -> Clamp:
-    if module.inplace:
-        raise Refused(path, "changes its input in place, which others may read; set inplace=False")
     return Clamp(0.0)
 
 
-def _avg_pool(path: str, module: nn.AvgPool2d, shape: Shape) -> AvgPool2d:
-    if module.ceil_mode or not module.count_include_pad or module.divisor_override is not None:
-        raise Refused(path, "has ceil_mode, divisor_override or no count_include_pad; only plain means are known")
-    sizes = [_pair(value) for value in (module.kernel_size, module.stride, module.padding)]
-    (height, width), (down, across), (above, beside) = sizes
-    return AvgPool2d(height, width, down, across, above, above, beside, beside)
+def _clamp(path: str, module: Any, shape: Shape) -> Clamp:
+    return Clamp(float(module.min_val), float(module.max_val))
 
 
-def _pair(value: int | tuple[int, ...]) -> tuple[int, int]:
-    return (value, value) if isinstance(value, int) else (int(value[0]), int(value[-1]))
+def _gelu(path: str, module: nn.GELU, shape: Shape) -> GELU:
+    if module.approximate != "none":
+        raise Refused(path, f"has approximate={module.approximate!r}; only the exact GELU is known")
+    return GELU()
 
 
-LAYERS: dict[type[nn.Module], Callable[[str, Any, Shape], Operation | None]] = {
+def _glu(path: str, module: nn.GLU, shape: Shape) -> GLU:
+    if module.dim not in (-1, len(shape)):
+        raise Refused(path, f"halves axis {module.dim}; only the last one is known")
+    return GLU()
+
+
+def _layer_norm(path: str, module: nn.LayerNorm, shape: Shape) -> tuple[Operation, ...]:
+    """Over all that a step holds; over rows one by one no operation says it."""
+    if tuple(module.normalized_shape) != shape:
+        raise Refused(
+            path, f"normalises {tuple(module.normalized_shape)} of a step of {shape}; only whole steps are known"
+        )
+    size = math.prod(shape)
+    ones, zeros = np.ones(size, np.float32), np.zeros(size, np.float32)
+    weight = ones if module.weight is None else array(path, "weight", module.weight).ravel()
+    norm = LayerNorm(weight, zeros if module.bias is None else array(path, "bias", module.bias).ravel(), module.eps)
+    return (norm,) if len(shape) == 1 else (Flatten(), norm, Reshape.to(shape))
+
+
+def _unflatten(path: str, module: nn.Unflatten, shape: Shape) -> Reshape:
+    if not isinstance(module.dim, int) or module.dim % (len(shape) + 1) == 0:
+        raise Refused(path, f"unflattens axis {module.dim!r}; name one after the batch by its number")
+    axis = module.dim % (len(shape) + 1) - 1
+    sizes = [int(size) for size in module.unflattened_size]
+    if -1 in sizes:
+        sizes[sizes.index(-1)] = shape[axis] // -math.prod(sizes)
+    return Reshape.to((*shape[:axis], *sizes, *shape[axis + 1 :]))
+
+
+def padded(path: str, sides: Sequence[int], value: float, shape: Shape) -> tuple[Operation, ...]:
+    """Zeros around, torch's way: (left, right, top, bottom, ...), the last axis first."""
+    if value:
+        raise Refused(path, f"pads with {value}; only zeros are known")
+    if len(sides) % 2 or len(sides) > 2 * len(shape):
+        raise Refused(path, f"pads {len(sides) / 2:g} axes of a step of {shape}")
+    pads = zip(sides[::2], sides[1::2], strict=True)
+    return tuple(Pad(len(shape) - 1 - axis, *map(int, both)) for axis, both in enumerate(pads) if any(both))
+
+
+def _pad(path: str, module: Any, shape: Shape) -> tuple[Operation, ...]:
+    return padded(path, module.padding, getattr(module, "value", 0), shape)
+
+
+Made = Operation | tuple[Operation, ...] | None
+
+LAYERS: dict[type[nn.Module], Callable[[str, Any, Shape], Made]] = {
     nn.Linear: _linear,
     nn.Conv1d: _conv1d,
     nn.Conv2d: _conv2d,
-    nn.AvgPool2d: _avg_pool,
+    nn.ConvTranspose1d: upsampling.transposed,
+    nn.ConvTranspose2d: upsampling.transposed,
+    nn.Upsample: upsampling.upsampled,
+    nn.UpsamplingNearest2d: upsampling.upsampled,
+    nn.AvgPool1d: pooling.avg_pool1d,
+    nn.AvgPool2d: pooling.avg_pool2d,
+    nn.MaxPool1d: pooling.max_pool1d,
+    nn.MaxPool2d: pooling.max_pool2d,
+    nn.AdaptiveAvgPool1d: pooling.adaptive,
+    nn.AdaptiveAvgPool2d: pooling.adaptive,
+    nn.AdaptiveMaxPool1d: pooling.adaptive,
+    nn.AdaptiveMaxPool2d: pooling.adaptive,
     nn.BatchNorm1d: _batch_norm,
     nn.BatchNorm2d: _batch_norm,
     nn.Flatten: _flatten,
+    nn.Unflatten: _unflatten,
+    nn.ZeroPad1d: _pad,
+    nn.ZeroPad2d: _pad,
+    nn.ConstantPad1d: _pad,
+    nn.ConstantPad2d: _pad,
+    nn.LayerNorm: _layer_norm,
     nn.ReLU: _relu,
+    nn.ReLU6: _clamp,
+    nn.Hardtanh: _clamp,
+    nn.GELU: _gelu,
+    nn.GLU: _glu,
     nn.Identity: _nothing,
     nn.Dropout: _nothing,
     nn.Dropout1d: _nothing,
     nn.Dropout2d: _nothing,
+    nn.AlphaDropout: _nothing,
 }

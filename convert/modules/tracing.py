@@ -8,12 +8,17 @@ from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
+from torch.nn.modules.lazy import LazyModuleMixin
 
 from spikestrip.errors import BadInput, Refused
+
+LOOP = "make it one time step, `net(x[:, t])`, and keep the loop over t, and what collects its outputs, outside"
 
 ROOT = "module"
 """What errors call the module itself; its submodules have their dotted names."""
 
+LIBRARIES = ("snntorch", "sinabs", "norse", "spikingjelly", "brevitas")
+TORCH = ("torch.nn.", "torch.ao.", "torch._dynamo.")
 CONTAINERS = (nn.Module, nn.Sequential, nn.ModuleList, nn.ModuleDict)
 
 
@@ -45,9 +50,9 @@ def trace(module: nn.Module) -> tuple[nn.Module, fx.Graph]:
 
 
 def is_leaf(module: nn.Module) -> bool:
-    """True for a layer of torch, snnTorch or sinabs, or of a class made from one: known as a whole, or not at all."""
+    """True for a layer of torch or of LIBRARIES, or of a class made from one: known whole, or not at all."""
     bases = (base.__module__ for base in type(module).__mro__ if base not in CONTAINERS)
-    return any(name.split(".")[0] in ("snntorch", "sinabs") or name.startswith("torch.nn.") for name in bases)
+    return any(name.split(".")[0] in LIBRARIES or name.startswith(TORCH) for name in bases)
 
 
 @contextmanager
@@ -63,6 +68,12 @@ def untouched(module: nn.Module) -> Iterator[None]:
     for name, submodule in module.named_modules():
         if isinstance(submodule, torch.jit.ScriptModule):
             raise Refused(name or ROOT, "is compiled by torch.jit; give the module that it was made from")
+        if type(submodule).__name__ == "OptimizedModule":
+            raise Refused(
+                name or ROOT, "is compiled by torch.compile; give the module that it was made from, ._orig_mod"
+            )
+        if isinstance(submodule, LazyModuleMixin) and submodule.has_uninitialized_params():  # type: ignore[misc]
+            raise Refused(name or ROOT, f"is a {type(submodule).__name__} that has not run: call the module once first")
         own = vars(submodule)
         inner = [(value, value.copy()) for value in own.values() if isinstance(value, dict | list)]
         saved.append((own, dict(own), inner))
@@ -111,4 +122,6 @@ class _Tracer(fx.Tracer):
 
 def _untraceable(where: str, error: Exception) -> Refused:
     said = (str(error).splitlines() or [type(error).__name__])[0]
+    if isinstance(error, TypeError) and "Proxy" in said:  # range(x.shape[1]), for step in x
+        return Refused(where, f"its forward loops over values of its input: {LOOP}")
     return Refused(where, f"its forward can't be followed as one step without loops or decisions on values: {said}")

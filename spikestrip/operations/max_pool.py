@@ -16,8 +16,8 @@ from spikestrip.operations.convolution import _padded, _sizes, _taken
 class MaxPool2d(Operation):
     """y[c, i, j] = the largest x[c] of a window of kernel_y x kernel_x taps; what is padded is below every value.
 
-    Input (channels, height, width), or (channels, length), a frame of height 1. Of spikes it is their OR, so that spikes leave as spikes; of values it is as
-    torch's, NaN included. No gradient flows here: a program is not trained.
+    Input (channels, height, width), or (channels, length), a frame of height 1. Of spikes it is their OR, so that
+    spikes leave as spikes; of values it is as torch's, NaN included. It has no gradient: a program is not trained.
     """
 
     kind: ClassVar[str] = "max_pool2d"

@@ -1,0 +1,63 @@
+"""Why a layer that no operation says is refused, and the way out: one line each."""
+
+from __future__ import annotations
+
+from torch import nn
+
+PAGE = "not one of the layers in docs/how-to-bring-your-own.md"
+
+QUANTISED = (
+    "is quantised: give the float network that it was made from, and let `spikestrip quantize` lower the program to "
+    "a chip's integers"
+)
+
+WAYS_OUT = {
+    **dict.fromkeys(("Softmax", "LogSoftmax", "Softmax2d"), "leave it out: the largest output stays the largest"),
+    **dict.fromkeys(
+        ("Sigmoid", "Tanh", "SiLU", "ELU", "SELU", "CELU", "LeakyReLU", "PReLU", "Softplus", "Mish", "Hardswish"),
+        "train with ReLU, ReLU6, Hardtanh, GELU or GLU, which operations say",
+    ),
+    **dict.fromkeys(
+        ("Hardsigmoid", "LogSigmoid", "Softsign", "Tanhshrink", "Softshrink", "Hardshrink", "Threshold", "RReLU"),
+        "train with ReLU, ReLU6, Hardtanh, GELU or GLU, which operations say",
+    ),
+    **dict.fromkeys(
+        ("LSTM", "GRU", "RNN", "LSTMCell", "GRUCell", "RNNCell"),
+        "its gates are products of streams; a neuron with feedback (snntorch.RLeaky) or an ss.nn.S4D can be said",
+    ),
+    **dict.fromkeys(
+        ("MultiheadAttention", "Transformer", "TransformerEncoderLayer", "TransformerEncoder", "TransformerDecoder"),
+        "attention reads other steps than its own, and multiplies streams",
+    ),
+    **dict.fromkeys(
+        ("Embedding", "EmbeddingBag"),
+        "give one-hot input to a Linear without bias whose weight is the transpose",
+    ),
+    **dict.fromkeys(
+        ("Conv3d", "ConvTranspose3d", "MaxPool3d", "AvgPool3d", "AdaptiveAvgPool3d", "BatchNorm3d"),
+        "frames have two axes; let the third be time, one step after another",
+    ),
+    **dict.fromkeys(
+        ("GroupNorm", "InstanceNorm1d", "InstanceNorm2d", "LocalResponseNorm", "RMSNorm"),
+        "no operation sums what it normalises by; BatchNorm, which folds, and LayerNorm of a whole step are known",
+    ),
+    "SyncBatchNorm": "make it a BatchNorm first: it normalises as one in eval mode",
+    "Bilinear": "it multiplies two streams",
+    "LPPool2d": "AvgPool2d, MaxPool2d and sinabs' SumPool2d are known",
+    "FractionalMaxPool2d": "its windows are drawn at random",
+    **dict.fromkeys(("ReflectionPad1d", "ReflectionPad2d", "ReplicationPad1d", "ReplicationPad2d", "CircularPad2d"),
+                    "only zeros are padded with: ZeroPad, or padding_mode='zeros'"),
+    **dict.fromkeys(("PixelShuffle", "PixelUnshuffle", "ChannelShuffle", "Unfold", "Fold"),
+                    "no operation exchanges axes"),
+    **dict.fromkeys(("DataParallel", "DistributedDataParallel"), "give its .module"),
+}  # fmt: skip
+
+
+def reason(module: nn.Module) -> str:
+    """What is said of ``module``, which is none of the layers that are known."""
+    kind, home = type(module).__name__, type(module).__module__
+    if home.split(".")[0] == "brevitas" or home.startswith("torch.ao.") or "quantized" in home:
+        return f"is a {kind}, which {QUANTISED}"
+    if kind in WAYS_OUT and home.startswith("torch."):
+        return f"is a {kind}, {PAGE}; {WAYS_OUT[kind]}"
+    return f"is a {kind}, {PAGE}"
