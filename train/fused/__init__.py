@@ -1,0 +1,1 @@
+"""A layer of S4D and the neuron that it feeds, computed together on the CPU: the method ``fused``."""
