@@ -99,13 +99,12 @@ def currents(x, start, n, width, lanes, leave, enter, carry, modes, z, y):  # ty
 @cache
 def forward_kernel(kind: str) -> Callable[..., Any]:
     step = step_on(kind)
-    refractory = kind.startswith("refractory")
     digest = DIGEST
 
-    def forward(
+    def forward(  # type: ignore[no-untyped-def]
         first, end, x, steps, width, segment, leaves, enters, carries, tau_h, vth_h, tau_r_h, uth_h, spikes,
         kept, last,
-    ):  # type: ignore[no-untyped-def]  # fmt: skip
+    ):  # fmt: skip
         digest  # noqa: B018
         batch = x.size // (steps * width)
         tiles = (width + W - 1) // W
@@ -135,7 +134,7 @@ def forward_kernel(kind: str) -> Callable[..., Any]:
                     end_state = blocks * (2 * modes + T) * W
                     z[: 2 * modes * W] = z[end_state : end_state + 2 * modes * W]
                     for i in range(n):
-                        v, s, u, r = step(load(y, i * W), u, r, tau, vth, tau_r, uth)
+                        _, s, u, r = step(load(y, i * W), u, r, tau, vth, tau_r, uth)
                         put(spikes, start + i * width, lanes, s, scratch)
                 store(last, (b * tiles + tile) * W, u)
 
@@ -147,16 +146,16 @@ def backward_kernel(kind: str, surrogate: str, through_time: bool) -> Callable[.
     step, back = step_on(kind), step_back(kind, surrogate, through_time)
     digest = DIGEST
 
-    def backward(
+    def backward(  # type: ignore[no-untyped-def]
         first, end, x, steps, width, segment, leaves, enters, carries, tau_h, vth_h, tau_r_h, uth_h, kept,
         grad, beside, grad_x, sums, grad_leaves, grad_enters, grad_carries,
-    ):  # type: ignore[no-untyped-def]  # fmt: skip
+    ):  # fmt: skip
         digest  # noqa: B018
         batch = x.size // (steps * width)
         tiles = (width + W - 1) // W
         segments = (steps + segment - 1) // segment
         modes = carries.shape[1] // (2 * W)
-        column, line = (2 * modes + T) * W, LINE // x.itemsize
+        column = (2 * modes + T) * W
         z = aligned((segment // T + 1) * column, x.dtype)
         back_z = aligned((segment // T + 1) * column, x.dtype)  # of block i in i + 1: [state's gradient | current's]
         y = aligned(segment * W, x.dtype)  # currents, then potentials, then the gradients of the inputs
@@ -182,7 +181,7 @@ def backward_kernel(kind: str, surrogate: str, through_time: bool) -> Callable[.
                     blocks = currents(x, start, n, width, lanes, leave, enter, carry, modes, z, y)
                     for i in range(n):
                         store(resistances, i * W, r)
-                        v, s, u, r = step(load(y, i * W), u, r, tau, vth, tau_r, uth)
+                        v, _, u, r = step(load(y, i * W), u, r, tau, vth, tau_r, uth)
                         store(y, i * W, v)
                     ends = blocks * column  # where the last block's gradients are
                     if number == segments - 1:

@@ -28,10 +28,10 @@ def _in_lanes(table: Tensor) -> np.ndarray:
 
 
 def _of_channels(sums: np.ndarray, like: Tensor) -> Tensor:
-    """The inverse of _in_lanes, summed over the tasks of each tile: (tasks, rows * columns * W) -> (H, rows, columns)."""
+    """The inverse of _in_lanes, summed over tasks: (tasks, rows * columns * W) -> (H, rows, columns)."""
     channels, rows, columns = like.shape
     tiles = -(-channels // W)
-    lanes = torch.from_numpy(sums).view(-1, tiles, rows, columns, W).sum(0, dtype=torch.float64)
+    lanes = torch.from_numpy(sums).view(-1, tiles, rows, columns, W).sum(0)
     return lanes.movedim(-1, 1).flatten(0, 1)[:channels].to(like.dtype)
 
 
@@ -81,7 +81,7 @@ class Fused(torch.autograd.Function):
         return grad_x, None, *gradients, *(of_rows[i].sum_to_size(p.shape) for i, p in enumerate(parameters))
 
 
-def run(x: Tensor, ssm: S4D, neuron: Neuron) -> tuple[Tensor, Tensor]:
+def spikes(x: Tensor, ssm: S4D, neuron: Neuron) -> tuple[Tensor, Tensor]:
     """Spikes (B, H, L) of ``neuron`` fed by ``ssm`` for x (B, H, L), float32 or float64 on the CPU; and x.
 
     What else uses x should use the one returned: the gradients are then added in the same pass. Both are (B, L, H) in
@@ -98,5 +98,5 @@ def run(x: Tensor, ssm: S4D, neuron: Neuron) -> tuple[Tensor, Tensor]:
     response, enter, leave, carry = tables(a, w, ssm.D.double(), T)
     leave = torch.cat((leave, toeplitz(response).mT), -1)
     lanes = [table.to(x.dtype) for table in (leave, enter, torch.view_as_real(carry).flatten(1).unsqueeze(1))]
-    spikes, same = Fused.apply(x.transpose(1, 2).contiguous(), neuron, *lanes, *neuron.parameters.values())
-    return spikes.transpose(1, 2), same.transpose(1, 2)
+    fired, same = Fused.apply(x.transpose(1, 2).contiguous(), neuron, *lanes, *neuron.parameters.values())
+    return fired.transpose(1, 2), same.transpose(1, 2)

@@ -66,7 +66,7 @@ def tile(rows: int, columns: int) -> Callable[..., None]:
         found = types.void(a, size, size, size, b, size, size, size, c, size, size, size, size, types.boolean)
         return found, codegen
 
-    return multiply  # type: ignore[no-any-return]
+    return multiply
 
 
 whole, edge = tile(ROWS, COLUMNS), tile(ROWS, 1)

@@ -107,7 +107,7 @@ def step_on(kind: str) -> Callable[..., Any]:
             r = tau_r * r + s
         return v, s, reset(v, s, vth, hard, soft), r
 
-    return step  # type: ignore[no-any-return]
+    return step
 
 
 @cache
@@ -143,7 +143,7 @@ def step_back(kind: str, surrogate_name: str, through_time: bool) -> Callable[..
             grad_r = carried - grad_v * uth
         return tau * grad_v, grad_r, grad_v, of_tau, of_vth, of_tau_r, of_uth
 
-    return step  # type: ignore[no-any-return]
+    return step
 
 
 @cache
@@ -173,7 +173,7 @@ def forward_kernel(kind: str, streaming: bool) -> Callable[..., Any]:
                 read(x, starts, t, n, scratch, 0)
                 spiked, bit = tau * 0, tau * 0 + 1
                 for k in range(0, n * W, W):
-                    v, s, u, r = step(load(scratch, k), u, r, tau, vth, tau_r, uth)
+                    _, s, u, r = step(load(scratch, k), u, r, tau, vth, tau_r, uth)
                     spiked = where(s, spiked + bit, spiked)
                     bit = bit + bit
                 if n == BLOCK:  # here, not in a function: its reference counts are atomic and wait for streamed stores
@@ -221,7 +221,7 @@ def backward_kernel(kind: str, surrogate_name: str, through_time: bool, streamin
                     for k in range((t - begin) * W, (t - begin + n) * W, W):
                         if refractory:
                             store(resistances, k, r)
-                        v, s, u, r = step(load(potentials, k), u, r, tau, vth, tau_r, uth)
+                        v, _, u, r = step(load(potentials, k), u, r, tau, vth, tau_r, uth)
                         store(potentials, k, v)
                 sum_tau, sum_vth, sum_tau_r, sum_uth = zero, zero, zero, zero
                 for t in range((stop - 1) // BLOCK * BLOCK, begin - 1, -BLOCK):
