@@ -81,7 +81,7 @@ def reference_parts(network: Network, x: np.ndarray, form: Form, dtype: str, dev
     program = strip(network)
     kind = getattr(torch, dtype)
     network = copy.deepcopy(network).to(device=device, dtype=kind)
-    if network.config.parallel == "scan":
+    if network.config.parallel in ("scan", "fused"):  # the same neuron, and the SSM at its most accurate
         network.set_parallel(default_method(device))
     attrs = _attrs(network, program, form, dtype, device)
     sample_bytes = 8 * x.shape[1] * max(map(math.prod, program.shapes.values()))

@@ -27,7 +27,7 @@ class Experiment(TrainingOptions, NetworkOptions):
     length: int | None = option(None, "Steps of a sequence, for tasks that leave it open.", type=COUNT)
     parallel: str | None = option(
         None,
-        "How spikes are computed in parallel: scan, block, sdn, pmbc or bptt; or a schedule such as scan:8,sdn:2. "
+        "How spikes are computed in parallel: scan, fused, block, sdn, pmbc, bptt; or a schedule such as scan:8,sdn:2. "
         "Default: scan on the CPU, block elsewhere.",
     )
     pmbc_iterations: int | None = option(

@@ -61,6 +61,11 @@ class SpikingNeuron(nn.Module):
             surrogate=self.config.surrogate,
         )
 
+    @property
+    def fused(self) -> bool:
+        """Whether it is computed together with the S4D before it: its streams are then (B, L, H) in memory."""
+        return self.method == "fused"
+
     def forward(self, x: Tensor) -> Tensor:
         options: dict[str, Any] = {}
         if self.method == "pmbc" and self.config.pmbc_iterations:
@@ -91,8 +96,15 @@ class Block(nn.Module):
     def forward(self, x: Tensor, first_sample: int = 0) -> tuple[Tensor, list[Tensor]]:
         """(B, H, L) -> the block's output (B, H, L) and its spikes (B, H, L); the samples' numbers don't matter."""
         z = normalise(self.norm, x) if self.config.prenorm else x
-        fired = self.neuron(self.ssm(z))
-        z = _over_channels(self.mix, self.dropout(fired) if self.config.drop_spikes else fired)
+        if self.neuron.fused:
+            from train import fused  # numba
+
+            fired, same = fused.spikes(z, self.ssm, self.neuron.neuron(z.dtype))
+            x = x if self.config.prenorm else same
+        else:
+            fired = self.neuron(self.ssm(z))
+        z = self.dropout(fired) if self.config.drop_spikes else fired
+        z = self.mix(z.transpose(1, 2)).transpose(1, 2) if self.neuron.fused else _over_channels(self.mix, z)
         if self.config.mix == "glu":
             z = F.glu(z, dim=1)
         x = x + self.dropout(z)
@@ -140,9 +152,13 @@ class Network(nn.Module):
         Returns logits, (B, d_output) for a mean-pool readout or (B, L, d_output), and the spikes (B, H, L) of each
         spiking layer.
         """
+        fused = all(isinstance(block, Block) and block.neuron.fused for block in self.blocks)
         if self.config.tokens:
             ids = x[..., 0] if x.ndim == 3 else x
-            x = (F.embedding(ids, self.encoder.weight.T) + self.encoder.bias).transpose(1, 2).contiguous()
+            x = (F.embedding(ids, self.encoder.weight.T) + self.encoder.bias).transpose(1, 2)
+            x = x if fused else x.contiguous()
+        elif fused:
+            x = self.encoder(x).transpose(1, 2)
         else:
             x = _over_channels(self.encoder, x.transpose(1, 2))
         trains = []

@@ -24,5 +24,9 @@ def normalise(norm: nn.Module, x: Tensor) -> Tensor:
     if isinstance(norm, nn.LayerNorm):
         normed: Tensor = norm(x.transpose(1, 2)).transpose(1, 2)
         return normed
+    by_step = x.transpose(1, 2).is_contiguous() and not x.is_contiguous()
+    if isinstance(norm, nn.BatchNorm1d) and by_step:  # as rows (B*L, H) twice as fast
+        rows: Tensor = norm(x.transpose(1, 2).flatten(0, 1))
+        return rows.view(len(x), -1, x.shape[1]).transpose(1, 2)
     result: Tensor = norm(x)
     return result

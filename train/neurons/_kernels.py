@@ -93,8 +93,62 @@ def reset(v, s, vth, hard, soft):  # type: ignore[no-untyped-def]
 
 
 @cache
-def forward_kernel(kind: str, streaming: bool) -> Callable[..., Any]:
+def step_on(kind: str) -> Callable[..., Any]:
+    """One step of the neuron from its input, u and R: (u', s, next u, next R)."""
     hard, soft, refractory = kind == "hard", kind != "refractory_only", kind.startswith("refractory")
+
+    @register_jitable(forceinline=True)
+    def step(x, u, r, tau, vth, tau_r, uth):  # type: ignore[no-untyped-def]
+        v = tau * u + x
+        if refractory:
+            v = v - uth * r
+        s = v >= vth
+        if refractory:
+            r = tau_r * r + s
+        return v, s, reset(v, s, vth, hard, soft), r
+
+    return step
+
+
+@cache
+def step_back(kind: str, surrogate_name: str, through_time: bool) -> Callable[..., Any]:
+    """The same step backwards, from the gradients of s[t], u[t], R[t+1] and u'[t+1], and from u'[t] and R[t].
+
+    Returns the gradients of u[t-1], R[t] and u'[t], and what the step adds to those of tau, vth, tau_r and uth.
+    """
+    hard, soft, refractory = kind == "hard", kind != "refractory_only", kind.startswith("refractory")
+    surrogate = register_jitable(SURROGATES[surrogate_name])
+
+    @register_jitable(forceinline=True)
+    def step(grad_s, v, r, grad_u, grad_r, grad_v, tau, vth, tau_r, uth, inverse):  # type: ignore[no-untyped-def]
+        zero = tau * 0
+        s = v >= vth
+        of_tau, of_vth, of_tau_r, of_uth = grad_v * reset(v, s, vth, hard, soft), zero, zero, zero
+        if through_time:
+            if refractory:
+                grad_s = grad_s + grad_r
+            if hard:
+                grad_s = grad_s - grad_u * v
+            elif soft:
+                grad_s = grad_s - grad_u * vth
+                of_vth = of_vth - grad_u * s
+        by_spike = grad_s * (surrogate((v - vth) * inverse) * inverse)
+        of_vth = of_vth - by_spike * (v * inverse)
+        grad_v = by_spike
+        if through_time:
+            grad_v = (grad_u * (1 - s) if hard else grad_u) + by_spike
+        if refractory:
+            of_tau_r, of_uth = grad_r * r, zero - grad_v * r
+            carried = tau_r * grad_r if through_time else zero
+            grad_r = carried - grad_v * uth
+        return tau * grad_v, grad_r, grad_v, of_tau, of_vth, of_tau_r, of_uth
+
+    return step
+
+
+@cache
+def forward_kernel(kind: str, streaming: bool) -> Callable[..., Any]:
+    step, refractory = step_on(kind), kind.startswith("refractory")
     put = stream_spikes if streaming else store_spikes  # chosen once, outside of the loop
     digest = DIGEST
 
@@ -119,13 +173,7 @@ def forward_kernel(kind: str, streaming: bool) -> Callable[..., Any]:
                 read(x, starts, t, n, scratch, 0)
                 spiked, bit = tau * 0, tau * 0 + 1
                 for k in range(0, n * W, W):
-                    v = tau * u + load(scratch, k)
-                    if refractory:
-                        v = v - uth * r
-                    s = v >= vth
-                    u = reset(v, s, vth, hard, soft)
-                    if refractory:
-                        r = tau_r * r + s
+                    _, s, u, r = step(load(scratch, k), u, r, tau, vth, tau_r, uth)
                     spiked = where(s, spiked + bit, spiked)
                     bit = bit + bit
                 if n == BLOCK:  # here, not in a function: its reference counts are atomic and wait for streamed stores
@@ -142,8 +190,8 @@ def forward_kernel(kind: str, streaming: bool) -> Callable[..., Any]:
 
 @cache
 def backward_kernel(kind: str, surrogate_name: str, through_time: bool, streaming: bool) -> Callable[..., Any]:
-    hard, soft, refractory = kind == "hard", kind != "refractory_only", kind.startswith("refractory")
-    surrogate = register_jitable(SURROGATES[surrogate_name])
+    step, back = step_on(kind), step_back(kind, surrogate_name, through_time)
+    refractory = kind.startswith("refractory")
     put = stream_tile if streaming else store_tile
     digest = DIGEST
 
@@ -171,44 +219,23 @@ def backward_kernel(kind: str, surrogate_name: str, through_time: bool, streamin
                     n = min(BLOCK, stop - t)
                     read(x, starts, t, n, potentials, (t - begin) * W)
                     for k in range((t - begin) * W, (t - begin + n) * W, W):
-                        v = tau * u + load(potentials, k)
                         if refractory:
-                            v = v - uth * r
                             store(resistances, k, r)
+                        v, _, u, r = step(load(potentials, k), u, r, tau, vth, tau_r, uth)
                         store(potentials, k, v)
-                        s = v >= vth
-                        u = reset(v, s, vth, hard, soft)
-                        if refractory:
-                            r = tau_r * r + s
                 sum_tau, sum_vth, sum_tau_r, sum_uth = zero, zero, zero, zero
                 for t in range((stop - 1) // BLOCK * BLOCK, begin - 1, -BLOCK):
                     n = min(BLOCK, stop - t)
                     read(grad, starts, t, n, scratch, 0)
                     for j in range(n - 1, -1, -1):
-                        v = load(potentials, (t - begin + j) * W)
-                        s = v >= vth
-                        sum_tau = sum_tau + grad_v * reset(v, s, vth, hard, soft)
-                        grad_s = load(scratch, j * W)
-                        if through_time:
-                            if refractory:
-                                grad_s = grad_s + grad_r
-                            if hard:
-                                grad_s = grad_s - grad_u * v
-                            elif soft:
-                                grad_s = grad_s - grad_u * vth
-                                sum_vth = sum_vth - grad_u * s
-                        by_spike = grad_s * (surrogate((v - vth) * inverse) * inverse)
-                        sum_vth = sum_vth - by_spike * (v * inverse)
-                        grad_v = by_spike
-                        if through_time:
-                            grad_v = (grad_u * (1 - s) if hard else grad_u) + by_spike
-                        if refractory:
-                            r = load(resistances, (t - begin + j) * W)
-                            sum_tau_r = sum_tau_r + grad_r * r
-                            sum_uth = sum_uth - grad_v * r
-                            carried = tau_r * grad_r if through_time else zero
-                            grad_r = carried - grad_v * uth
-                        grad_u = tau * grad_v
+                        k = (t - begin + j) * W
+                        r = load(resistances, k) if refractory else zero
+                        grad_u, grad_r, grad_v, of_tau, of_vth, of_tau_r, of_uth = back(
+                            load(scratch, j * W), load(potentials, k), r, grad_u, grad_r, grad_v,
+                            tau, vth, tau_r, uth, inverse,
+                        )  # fmt: skip
+                        sum_tau, sum_vth = sum_tau + of_tau, sum_vth + of_vth
+                        sum_tau_r, sum_uth = sum_tau_r + of_tau_r, sum_uth + of_uth
                         store(scratch, j * W, grad_v)
                     write(grad_x, starts, t, n, scratch, 0, put)
                 for p, total in enumerate((sum_tau, sum_vth, sum_tau_r, sum_uth)):

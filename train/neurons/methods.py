@@ -16,6 +16,7 @@ from train.neurons.neuron import Neuron
 METHODS = {
     "bptt": "train.neurons.bptt",  # step by step: the truth
     "scan": "train.neurons.scan",  # exact: fused kernel, on the CPU in numba, on CUDA in Triton
+    "fused": "train.neurons.scan",  # the same; in a network on the CPU in one kernel with its S4D (train.fused)
     "block": "train.neurons.speculation",  # exact: block speculation, any device
     "sdn": "train.neurons.sdn",  # surrogate dynamic network: not exact
     "pmbc": "train.neurons.pmbc",  # parallel max-min boundary compression: exact, soft and refractory

@@ -111,7 +111,8 @@ class Spikes(torch.autograd.Function):
         spikes = torch.empty_like(given)
         rows = x.shape[0] * width
         counts = np.zeros((-(-rows // W), 5), np.int64)
-        on_threads(pmbc_kernel(neuron.kind), given, *arrays, spikes.numpy().reshape(-1), iterations or 0, counts)
+        flat = [given.numpy().reshape(-1), x.shape[2], *arrays, spikes.numpy().reshape(-1)]
+        on_threads(pmbc_kernel(neuron.kind), len(counts), x.numel(), *flat, iterations or 0, counts)
         if counts[:, 4].any():
             raise BadInput("neuron input", "the membrane potential overflowed")
         report.steps += x.numel()

@@ -40,18 +40,15 @@ def pool(threads: int) -> ThreadPoolExecutor:
 os.register_at_fork(after_in_child=pool.cache_clear)  # threads don't survive a fork
 
 
-def on_threads(kernel: Callable[..., Any], x: Tensor, *arguments: Any) -> None:
-    """kernel(first tile, end, x, ...) over all tiles, on as many threads as torch may use; a small x isn't shared out.
+def on_threads(kernel: Callable[..., Any], tasks: int, size: int, *arguments: Any) -> None:
+    """kernel(first task, end, ...) over all, on as many threads as torch may use; few numbers aren't shared out.
 
     Not numba's own threads: they start for every call, be it for one tile, and their barrier is slow on a busy machine.
     """
-    batch, width, steps = x.shape
-    tiles = -(-batch * width // W)
-    threads = min(torch.get_num_threads(), tiles, 1 + x.numel() // SHARED)
-    bounds = [tiles * i // threads for i in range(threads + 1)]
-    flat = x.numpy().reshape(-1)
-    others = [pool(threads).submit(kernel, *part, flat, steps, *arguments) for part in pairwise(bounds[1:])]
-    kernel(bounds[0], bounds[1], flat, steps, *arguments)
+    threads = min(torch.get_num_threads(), tasks, 1 + size // SHARED)
+    bounds = [tasks * i // threads for i in range(threads + 1)]
+    others = [pool(threads).submit(kernel, *part, *arguments) for part in pairwise(bounds[1:])]
+    kernel(bounds[0], bounds[1], *arguments)
     for other in others:
         other.result()
 
@@ -76,7 +73,8 @@ class Scan(torch.autograd.Function):
         last = x.new_empty(tiles * W)
         kept_arrays = [kept[0].numpy(), kept[-1].numpy()]
         kernel = forward_kernel(neuron.kind, streams(spikes))
-        on_threads(kernel, x, *arrays, spikes.numpy().reshape(-1), *kept_arrays, last.numpy())
+        flat = [x.numpy().reshape(-1), steps, *arrays, spikes.numpy().reshape(-1), *kept_arrays, last.numpy()]
+        on_threads(kernel, tiles, x.numel(), *flat)
         check_finite(last)
         ctx.save_for_backward(x, *parameters, *kept)
         ctx.neuron, ctx.arrays = neuron, arrays
@@ -89,13 +87,14 @@ class Scan(torch.autograd.Function):
         x, *rest = ctx.saved_tensors
         names = list(neuron.parameters)
         parameters, kept = rest[: len(names)], rest[len(names) :]
-        batch, width, _ = x.shape
+        batch, width, steps = x.shape
         rows = batch * width
+        tiles = -(-rows // W)
         grad_x = empty(x.shape, x.dtype)
-        sums = np.zeros((4, -(-rows // W) * W))
+        sums = np.zeros((4, tiles * W))
         kernel = backward_kernel(neuron.kind, neuron.surrogate, neuron.gradient == "bptt", streams(grad_x))
         on_threads(
-            *(kernel, x, *ctx.arrays, kept[0].numpy(), kept[-1].numpy()),
+            *(kernel, tiles, x.numel(), x.numpy().reshape(-1), steps, *ctx.arrays, kept[0].numpy(), kept[-1].numpy()),
             *(grad.contiguous().numpy().reshape(-1), grad_x.numpy().reshape(-1), sums),
         )
         of_rows = torch.from_numpy(sums[:, :rows].reshape(4, batch, width).sum(1)).to(x.dtype)

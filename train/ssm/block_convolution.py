@@ -36,14 +36,14 @@ def tables(a: Tensor, w: Tensor, d: Tensor, steps: int) -> tuple[Tensor, Tensor,
     return response, enter, leave, power[:, steps]
 
 
-def _toeplitz(response: Tensor) -> Tensor:
+def toeplitz(response: Tensor) -> Tensor:
     """(H, steps) -> (H, steps in, steps out): response[out - in], 0 above the past."""
     steps = response.shape[1]
     return F.pad(response, (steps - 1, 0)).unfold(-1, steps, 1).flip(1)
 
 
 def _diagonal_sums(matrix: Tensor) -> Tensor:
-    """The adjoint of _toeplitz: (H, steps in, steps out) -> (H, steps), the sum along each upper diagonal."""
+    """The adjoint of toeplitz: (H, steps in, steps out) -> (H, steps), the sum along each upper diagonal."""
     channels, steps, _ = matrix.shape
     # Rows of 2 steps read as rows of 2 steps - 1: each row moves one place further to the right.
     skewed = F.pad(matrix.flip(1), (0, steps)).flatten(1)[:, : steps * (2 * steps - 1)]
@@ -80,7 +80,7 @@ class BlockConvolution(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, response: Tensor, enter: Tensor, leave: Tensor, carry: Tensor) -> Tensor:
-        inside = _toeplitz(response)
+        inside = toeplitz(response)
         blocks = _to_blocks(x, response.shape[1])
         channels, count, batch, _ = blocks.shape
         states = torch.bmm(_rows(blocks[:, :-1]), enter).view(channels, count - 1, batch, enter.shape[2])

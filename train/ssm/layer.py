@@ -72,7 +72,7 @@ class S4D(nn.Module):
         self.C = nn.Parameter(torch.randn(d_model, modes, 2) * math.sqrt(0.5))
         self.D = nn.Parameter(torch.randn(d_model))
 
-    def _bars(self) -> tuple[Tensor, Tensor, Tensor]:
+    def bars(self) -> tuple[Tensor, Tensor, Tensor]:
         """Abar, Bbar and C as complex128 (H, N)."""
         flat = torch.cat([getattr(self, name).detach().flatten() for name in PARAMETERS])
         require(torch.isfinite(flat), self._not_finite)
@@ -86,13 +86,13 @@ class S4D(nn.Module):
     def discretise(self) -> Discrete:
         """The layer as it runs step by step: float64 numpy arrays, modes first. Raises BadInput on NaN parameters."""
         with torch.no_grad():
-            bars = [bar.T.cpu().numpy() for bar in self._bars()]
+            bars = [bar.T.cpu().numpy() for bar in self.bars()]
             d = self.D.double().cpu().numpy().copy()
         return Discrete._make([*(np.ascontiguousarray(part) for bar in bars for part in (bar.real, bar.imag)), d])
 
     def kernel(self, length: int) -> Tensor:
         """Impulse response without the D term, float64 (H, length): 2 Re(sum_n C_n Bbar_n Abar_n**l)."""
-        a_bar, b_bar, c = self._bars()
+        a_bar, b_bar, c = self.bars()
         return kernel(a_bar, c * b_bar, length)
 
     def forward(self, x: Tensor, form: Literal["block", "fft", "recurrent"] = "block") -> Tensor:
@@ -115,7 +115,7 @@ class S4D(nn.Module):
             raise BadInput("S4D", f"form is {form!r}, it must be block, fft or recurrent")
         d = self.D.double()
         if form == "block":
-            a_bar, b_bar, c = self._bars()
+            a_bar, b_bar, c = self.bars()
             return block_convolution(x, a_bar, c * b_bar, d)
         response = self.kernel(x.shape[-1])
         # The skip connection is one more tap at lag 0: y = k*x + D x = (k + D delta)*x.
