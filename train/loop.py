@@ -14,6 +14,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from spikestrip.errors import BadInput, SpikestripError
+from train.margin import hinges
 from train.networks import Network
 from train.neurons.checks import later, require
 from train.ranks import ALONE, Ranks
@@ -81,7 +82,7 @@ def train(
         sums, point = torch.zeros(2, 4, dtype=torch.float64, device=device)
         bar = tqdm(islice(batches(shuffled, recipe.batch), steps), total=steps, disable=None if ranks.first else True,
                    desc=f"epoch {epoch + 1}/{recipe.epochs} ({method})", unit="batch")  # fmt: skip
-        with later() as checks:
+        with later() as checks, hinges(network, recipe.margin) as margins:
             for number, batch in enumerate(bar):
                 step = epoch * steps + number
                 seconds = spent + time.perf_counter() - began
@@ -89,6 +90,7 @@ def train(
                 for group in optimizer.param_groups:
                     group["lr"] = group["peak"] * recipe.factor(step, steps, seconds)
                 mine = ranks.share(len(batch))
+                margins.clear()
                 x, labels = sequences.rows(batch[mine])
                 logits, trains = model(x, first_sample=progress.drawn + mine.start)
                 progress.drawn += len(batch)
@@ -97,7 +99,8 @@ def train(
                 optimizer.zero_grad(set_to_none=True)
                 # the ranks' gradients are averaged: each weighs as many sequences as it has
                 share = len(labels) / len(batch)
-                (loss * (share * ranks.world) + _rate_penalty(trains, recipe, share, ranks)).backward()
+                own = loss + recipe.margin_weight * sum(margins)
+                (own * (share * ranks.world) + _rate_penalty(trains, recipe, share, ranks)).backward()
                 optimizer.step()
                 point += meter(logits, labels, loss, trains)
                 if (number + 1) % POINT == 0 or last:

@@ -58,6 +58,11 @@ class TrainingOptions:
     target_rate: float | None = option(
         None, "Penalise layers that spike more than this share.", type=click.FloatRange(0, 1)
     )
+    margin: float | None = option(
+        None,
+        "Penalise decisions that lie within this width of the threshold, in thresholds.",
+        type=click.FloatRange(0, min_open=True),
+    )
     validation: float = option(
         0.0,
         "Share of the training split to validate on after every epoch, unless the task brings a validation split.",

@@ -20,14 +20,16 @@ class Recipe(TrainingOptions):
     """How to train. ``schedule``: (method, epochs), in order; ``ssm_lr`` drives dt, A and B, without weight decay.
 
     warmup: share of all steps in which the learning rate rises. target_rate: spikes a neuron and step above which a
-    layer is penalised, by rate_weight * (rate - target_rate)**2. validation: share of every class that is taken from
-    the training split to validate on, if the data set brings no validation split. train_samples: sequences kept of the
-    rest, drawn with ``seed``; 0 keeps all. label_smoothing: share of the target that all classes get alike.
+    layer is penalised, by rate_weight * (rate - target_rate)**2. margin: width of the hinge on every layer's decisions
+    (train.margin), which weighs margin_weight. validation: share of every class that is taken from the training split
+    to validate on, if the data set brings no validation split. train_samples: sequences kept of the rest, drawn with
+    ``seed``; 0 keeps all. label_smoothing: share of the target that all classes get alike.
     minutes: wall-clock time after which training ends, if its epochs haven't; see ``factor``.
     """
 
     schedule: tuple[tuple[str, int], ...]
     rate_weight: float = 10.0
+    margin_weight: float = 1.0
     train_samples: int = 0
     seed: int = 0
 
