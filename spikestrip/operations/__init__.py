@@ -23,7 +23,7 @@ from spikestrip.operations.gelu import GELU
 from spikestrip.operations.graded import GLU, LayerNorm
 from spikestrip.operations.linear import Affine, Join, Scale
 from spikestrip.operations.neurons import LIF, LeakyIntegrator, RefractoryLIF
-from spikestrip.operations.several import MultiSpikeIF
+from spikestrip.operations.several import UNBOUNDED, MultiSpikeIF
 from spikestrip.operations.ssm import S4D
 from spikestrip.operations.wiring import Delay, Flatten, Threshold
 
@@ -45,6 +45,7 @@ __all__ = [
     "LIF",
     "OPERATIONS",
     "S4D",
+    "UNBOUNDED",
     "AdaptiveLIF",
     "Affine",
     "Array",
