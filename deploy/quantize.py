@@ -180,43 +180,22 @@ def _compare(program: Program, quantised: Program, x: np.ndarray) -> bool:
     console.print(f"on {len(x)} samples of {x.shape[1]} steps of the calibration set:")
     table = Table("layer", "spikes, float", "integers", "differ", "agreement (F1)", "causes", "saturations")
     saturated = {name: int(counters.get("saturations", np.zeros(1)).sum()) for name, counters in trace.events.items()}
-    for name, train in reference.spikes.items():
-        ours = trace.spikes[name]
-        both, either = int(np.count_nonzero(train & ours)), int(np.count_nonzero(train) + np.count_nonzero(ours))
-        causes = ", ".join(f"{cause} {spikes:,}" for cause, spikes in verdict.layers[name]["causes"].items())
+    for name, found in verdict.layers.items():
+        one, two = ((trace.spikes | trace.numbers)[name] for trace in (reference, trace))
+        agreement = 2 * int(np.minimum(one, two).sum()) / max(int(one.sum()) + int(two.sum()), 1)
+        causes = ", ".join(f"{cause} {spikes:,}" for cause, spikes in found["causes"].items())
         table.add_row(
-            name, f"{np.count_nonzero(train):,}", f"{np.count_nonzero(ours):,}",
-            f"{np.count_nonzero(train != ours):,}", f"{2 * both / max(either, 1):.4f}", causes, f"{saturated[name]:,}",
-        )  # fmt: skip
-    for name, (one, two) in _several(program, quantised, x).items():
-        agreement = 2 * np.minimum(one, two).sum() / max(one.sum() + two.sum(), 1)
-        table.add_row(
-            name, f"{one.sum():,.0f}", f"{two.sum():,.0f}", f"{np.count_nonzero(one != two):,}", f"{agreement:.4f}",
-            "numbers of spikes: not judged", "at the floor: not counted",
+            name, f"{found['reference_spikes']:,}", f"{found['spikes']:,}", f"{found['differ']:,}", f"{agreement:.4f}",
+            causes, f"{saturated[name]:,}" if name in trace.spikes else "not counted",
         )  # fmt: skip
     console.print(table)
-    others = {name: n for name, n in saturated.items() if n and name not in reference.spikes}
+    others = {name: n for name, n in saturated.items() if n and name not in verdict.layers}
     console.print(f"saturations in other layers: {others or 'none'}")
     answers = [np.asarray(each.output).argmax(axis=-1) for each in (reference, trace)]
     console.print(f"answers changed: {np.count_nonzero(answers[0] != answers[1])} of {answers[0].size}")
     for sentence in verdict.failures:
         console.print(f"verify: {sentence}")
     return verdict.passed
-
-
-def _several(program: Program, quantised: Program, x: np.ndarray) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Layers that send several spikes in a step -> how many both programs send, (T, B, *shape) each."""
-    from spikestrip.execution import Stepper
-
-    names = [layer.name for layer in program.layers if layer.operation.kind == "if_several"]
-    steppers = [Stepper(each, len(x)) for each in (program, quantised)]
-    sent: dict[str, tuple[list[np.ndarray], list[np.ndarray]]] = {name: ([], []) for name in names}
-    for t in range(x.shape[1] if names else 0):
-        for side, stepper in enumerate(steppers):
-            streams = stepper.step(x[:, t].astype(np.float64))
-            for name in names:
-                sent[name][side].append(streams[name])
-    return {name: (np.stack(one), np.stack(two)) for name, (one, two) in sent.items()}
 
 
 if __name__ == "__main__":

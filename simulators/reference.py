@@ -99,7 +99,7 @@ def reference_parts(network: Network, x: np.ndarray, form: Form, dtype: str, dev
                     recorded = [train.transpose(1, 2).to(torch.uint8).cpu().numpy() for train in fired]
                     spikes = dict(zip((layer.name for layer in program.spiking), recorded, strict=True))
                 else:
-                    stream, spikes = execution.run(
+                    stream, spikes, _ = execution.run(
                         at_sample(program, samples.start),
                         expanded,
                         xp,

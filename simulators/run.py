@@ -77,7 +77,7 @@ def simulate_parts(
             )
             seconds += time.perf_counter() - started
             _check_recording(program, part, recording, backend.name)
-            events = ledger.count(program, part, recording.spikes)
+            events = ledger.count(program, part, recording.spikes | recording.numbers)
         _compare(events, recording.observed, backend.name)
         output = program.finish(recording.output)
         if not np.isfinite(output).all():
@@ -100,6 +100,7 @@ def simulate_parts(
             spikes={layer.name: recording.spikes[layer.name] for layer in program.spiking},
             events=events,
             observed=recording.observed,
+            numbers=recording.numbers,
         )
 
 
@@ -110,7 +111,8 @@ def _per_sample(progress: Progress, samples: int) -> Progress:
 def _sample_bytes(program: Program, steps: int) -> int:
     """Of the expanded input, of the record and of the output of one sample."""
     wide = math.prod(program.input_shape) + math.prod(program.shapes[program.output])
-    return steps * (8 * wide + sum(math.prod(program.shapes[layer.name]) for layer in program.spiking))
+    sent = sum(math.prod(program.shapes[layer.name]) for layer in program.spiking)
+    return steps * (8 * wide + sent + 4 * sum(math.prod(program.shapes[layer.name]) for layer in program.counting))
 
 
 def _check_recording(program: Program, x: np.ndarray, recording: Recording, name: str) -> None:
@@ -120,6 +122,10 @@ def _check_recording(program: Program, x: np.ndarray, recording: Recording, name
         train = recording.spikes.get(layer.name)
         if train is None or train.shape != expected or train.dtype != np.uint8 or (train > 1).any():
             raise SimulatorFault(f"backend {name}: spikes of {layer.name} are not {expected} of 0 and 1 in uint8")
+    for sender, sent in recording.numbers.items():
+        expected = (*x.shape[:2], math.prod(program.shapes[sender]))
+        if sent.shape != expected or sent.dtype != np.int32 or (sent < 0).any():
+            raise SimulatorFault(f"backend {name}: {sender} doesn't send {expected} numbers of spikes in int32")
     expected = (*x.shape[:2], *program.shapes[program.output])
     if recording.output.shape != expected:
         raise SimulatorFault(f"backend {name}: the output has shape {recording.output.shape}, not {expected}")

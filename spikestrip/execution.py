@@ -10,7 +10,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from spikestrip.errors import BadInput
-from spikestrip.operations import Array, SpikingOperation, State
+from spikestrip.operations import Array, MultiSpikeIF, SpikingOperation, State
 from spikestrip.program import INPUT, Layer, Program
 
 PART_BYTES = 64 << 20
@@ -32,7 +32,8 @@ class Stepper:
 
     ``convert`` turns a numpy array into one of ``xp``, in the dtype and on the device of the run.
     ``replay`` (layer name -> recorded spikes of this step, (B, *shape)) takes the place of what a layer fires:
-    its reset follows the record, so that every decision is judged on the record's own history.
+    its reset follows the record, so that every decision is judged on the record's own history. A layer that sends
+    several spikes in a step follows its record, of their numbers, if there is one.
     ``only``: the names of the layers to run, of which what they read is the rest's record or the input.
     """
 
@@ -71,10 +72,13 @@ class Stepper:
             entering = self._gather(layer, streams)
             self.entering[layer.name] = entering
             state = self.state[layer.name]
-            if replay is not None and isinstance(operation, SpikingOperation):
+            if replay is not None and (
+                isinstance(operation, SpikingOperation)
+                or (isinstance(operation, MultiSpikeIF) and layer.name in replay)
+            ):
                 potential = operation.integrate(self.xp, state, entering)
                 self.potentials[layer.name], self.before[layer.name] = potential, state
-                output = replay[layer.name]
+                output = streams[layer.name]
                 state = operation.reset(self.xp, state, potential, output)
             else:
                 state, output = operation.step(self.xp, state, entering)
@@ -106,10 +110,11 @@ def run(
     convert: Callable[[np.ndarray], Array],
     to_numpy: Callable[[Array], np.ndarray],
     progress: Callable[[int], object],
-) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+) -> tuple[np.ndarray, dict[str, np.ndarray], dict[str, np.ndarray]]:
     """Run ``program`` on x (B, T, *input_shape), T >= 1, with arrays made by ``convert`` and read back by ``to_numpy``.
 
-    Returns the output layer's stream (B, T, *shape) and the spikes (B, T, N) uint8 of every spiking layer.
+    Returns the output layer's stream (B, T, *shape), the spikes (B, T, N) uint8 of every spiking layer, and how many
+    each neuron sent, (B, T, N) int32, of every layer that sends several in a step.
     Raises BadInput naming the layer whose state overflowed.
     """
     batch, steps = x.shape[:2]
@@ -119,16 +124,20 @@ def run(
         layer.name: np.empty((batch, steps, math.prod(program.shapes[layer.name])), np.uint8)
         for layer in program.spiking
     }
+    numbers = {
+        layer.name: np.empty((batch, steps, math.prod(program.shapes[layer.name])), np.int32)
+        for layer in program.counting
+    }
     output: list[np.ndarray] = []
     with threadpool_limits(1):  # a step is small: a second thread costs more than it gives
         for t in range(steps):
             streams = stepper.step(inputs[:, t])
-            for name, train in spikes.items():
+            for name, train in (spikes | numbers).items():
                 train[:, t] = to_numpy(streams[name]).reshape(batch, -1)
             output.append(to_numpy(streams[program.output]))
             progress(1)
     stepper.check_finite()
-    return np.stack(output, axis=1), spikes
+    return np.stack(output, axis=1), spikes, numbers
 
 
 def _float64(array: np.ndarray) -> np.ndarray:

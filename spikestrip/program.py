@@ -13,7 +13,7 @@ from typing import Literal
 import numpy as np
 
 from spikestrip.errors import BadInput
-from spikestrip.operations import Operation, Shape, SpikingOperation
+from spikestrip.operations import MultiSpikeIF, Operation, Shape, SpikingOperation
 
 INPUT = "input"
 Readout = Literal["sequence", "mean"]
@@ -141,6 +141,11 @@ class Program:
     def spiking(self) -> tuple[Layer, ...]:
         """The layers that spike, in order."""
         return tuple(layer for layer in self.layers if layer.operation.spiking)
+
+    @cached_property
+    def counting(self) -> tuple[Layer, ...]:
+        """The layers that send several spikes in a step, in order."""
+        return tuple(layer for layer in self.layers if isinstance(layer.operation, MultiSpikeIF))
 
     @cached_property
     def neurons(self) -> dict[str, SpikingOperation]:

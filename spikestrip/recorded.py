@@ -25,7 +25,8 @@ class Trace:
 
     attrs: backend, dtype, device, program_sha256, seed, form ("iterative" or "parallel"), and what a backend adds.
     input: (B, T, ...); output: (B, C) or (B, T, C); spikes: layer -> (B, T, N) uint8, in program order;
-    events, observed: layer -> counter -> (B, T) int64.
+    events, observed: layer -> counter -> (B, T) int64; numbers: of layers that send several spikes in a step, where the
+    run recorded them, (B, T, N) integers.
     Of a large trace that was read from a file the arrays are ``Rows``, which load the samples that they are asked for.
     """
 
@@ -35,6 +36,7 @@ class Trace:
     spikes: dict[str, np.ndarray]
     events: dict[str, dict[str, np.ndarray]] = dataclasses.field(default_factory=dict)
     observed: dict[str, dict[str, np.ndarray]] = dataclasses.field(default_factory=dict)
+    numbers: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
 
     def __repr__(self) -> str:
         batch, steps = self.input.shape[:2]
@@ -44,21 +46,19 @@ class Trace:
 
     def __getitem__(self, samples: slice) -> Trace:
         """A part of the trace, loaded: ``trace[4:8]`` is of four samples."""
-        return Trace(
-            self.attrs,
-            self.input[samples],
-            self.output[samples],
-            {name: train[samples] for name, train in self.spikes.items()},
-            *(
-                {layer: {name: values[samples] for name, values in table.items()} for layer, table in tables.items()}
-                for tables in (self.events, self.observed)
-            ),
+        events, observed = (
+            {layer: {name: values[samples] for name, values in table.items()} for layer, table in tables.items()}
+            for tables in (self.events, self.observed)
         )
+        spikes, numbers = (
+            {name: train[samples] for name, train in trains.items()} for trains in (self.spikes, self.numbers)
+        )
+        return Trace(self.attrs, self.input[samples], self.output[samples], spikes, events, observed, numbers)
 
     def parts(self) -> Iterator[slice]:
         """Slices of the samples, each of a size that fits in memory."""
         counters = sum(len(table) for tables in (self.events, self.observed) for table in tables.values())
-        arrays = (self.input, self.output, *self.spikes.values())
+        arrays = (self.input, self.output, *self.spikes.values(), *self.numbers.values())
         values = sum(math.prod(array.shape[1:]) * array.dtype.itemsize for array in arrays)
         return execution.parts(len(self.input), values + counters * self.input.shape[1] * 8)
 
@@ -104,13 +104,17 @@ def join(parts: Sequence[Trace]) -> Trace:
             for layer, table in getattr(first, kind).items()
         }
 
+    def trains(kind: str) -> dict[str, np.ndarray]:
+        return {name: np.concatenate([getattr(part, kind)[name] for part in parts]) for name in getattr(first, kind)}
+
     return Trace(
         parts[-1].attrs,
         np.concatenate([part.input for part in parts]),
         np.concatenate([part.output for part in parts]),
-        {name: np.concatenate([part.spikes[name] for part in parts]) for name in first.spikes},
+        trains("spikes"),
         tables("events"),
         tables("observed"),
+        trains("numbers"),
     )
 
 

@@ -76,6 +76,8 @@ class Writer:
             if train.size and train.max() > 1:
                 raise BadInput(file.filename, f"layer {name}: spikes are not 0 or 1")
             self._put(f"layers/{name}/spikes", rows, np.packbits(train, axis=-1)).attrs["neurons"] = train.shape[-1]
+        for name, sent in part.numbers.items():
+            self._put(f"numbers/{name}", rows, sent.astype(np.int32, copy=False))
         for kind, tables in (("events", part.events), ("observed", part.observed)):
             for name, counters in tables.items():
                 for counter, values in counters.items():
@@ -152,6 +154,7 @@ def _read(source: os.PathLike[str], file: h5py.File) -> Trace:
         spikes={name: _spikes(source, file[f"layers/{name}/spikes"]) for name in order},
         events=_tables(file, "events"),
         observed=_tables(file, "observed"),
+        numbers={name: _rows(sent) for name, sent in file["numbers"].items()} if "numbers" in file else {},
     )
 
 
@@ -201,6 +204,9 @@ def _check_shapes(source: os.PathLike[str], trace: Trace) -> None:
             raise BadInput(source, f"layer {name}: spikes have shape {train.shape}, not ({steps[0]}, {steps[1]}, N)")
         if train.dtype != np.uint8:
             raise BadInput(source, f"layer {name}: spikes are not 0 or 1")
+    for name, sent in trace.numbers.items():
+        if sent.ndim != 3 or sent.shape[:2] != steps or sent.dtype.kind not in "iu":
+            raise BadInput(source, f"numbers of {name} are not integers of shape ({steps[0]}, {steps[1]}, N)")
     for tables in (trace.events, trace.observed):
         for name, counters in tables.items():
             for counter, values in counters.items():
@@ -216,6 +222,9 @@ def _check_values(source: os.PathLike[str], trace: Trace) -> None:
         for name, train in part.spikes.items():
             if train.size and train.max() > 1:
                 raise BadInput(source, f"layer {name}: spikes are not 0 or 1")
+        for name, sent in part.numbers.items():
+            if sent.size and sent.min() < 0:
+                raise BadInput(source, f"numbers of {name} are below 0")
         if not np.isfinite(part.output).all():
             raise BadInput(source, "output doesn't fit the input, or is not finite")
     if trace.attrs.get("input_sha256") != input_sha256(trace.input):

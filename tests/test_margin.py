@@ -42,7 +42,9 @@ def by_steps(x: np.ndarray, fired: np.ndarray, reset: str, soft: bool) -> np.nda
     return found
 
 
-@pytest.mark.parametrize(("reset", "soft"), [("hard", True), ("soft", True), ("refractory", True), ("refractory", False)])
+@pytest.mark.parametrize(
+    ("reset", "soft"), [("hard", True), ("soft", True), ("refractory", True), ("refractory", False)]
+)
 def test_potentials_are_those_of_the_neuron(reset: str, soft: bool) -> None:
     x = torch.from_numpy(np.random.default_rng(0).normal(0.5, 1, (2, 2, 200)))
     one = neuron(reset, soft)

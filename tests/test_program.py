@@ -110,7 +110,7 @@ def test_delayed_edges_carry_the_previous_step() -> None:
     )
     assert program.delayed_sources == ("double", "sum")
     x = np.array([1.0, 0, 10, 0]).reshape(1, 4, 1)
-    output, _ = execution.run(program, x, np, np.float64, np.asarray, lambda steps: None)
+    output, *_ = execution.run(program, x, np, np.float64, np.asarray, lambda steps: None)
     assert output.ravel().tolist() == [2, 6, 38, 114]  # s[t] = x[t] + 3*s[t-1]
 
 

@@ -40,7 +40,7 @@ def potentials(x: Tensor, spikes: Tensor, neuron: Neuron) -> Tensor:
 
 
 def _recurrence(decay: Tensor, x: Tensor, most: Tensor) -> Tensor:
-    """y[t] = decay[t]*y[t-1] + x[t] over the last axis, by doubling, until decays below ``most`` leave less than a ulp."""
+    """y[t] = decay[t]*y[t-1] + x[t] over the last axis, by doubling, until decays below ``most`` leave under a ulp."""
     steps, largest = x.shape[-1], float(most.detach().abs().max())
     smallest, reach = torch.finfo(x.dtype).eps, 1
     while reach < steps and largest**reach > smallest:

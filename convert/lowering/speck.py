@@ -12,13 +12,22 @@ from typing import Any
 import numpy as np
 
 from spikestrip.errors import Refused
-from spikestrip.operations import LIF, Affine, AvgPool2d, Conv2d, FixedIF, Flatten, Join, MultiSpikeIF, SumPool2d
+from spikestrip.operations import (
+    LIF,
+    UNBOUNDED,
+    Affine,
+    AvgPool2d,
+    Conv2d,
+    FixedIF,
+    Flatten,
+    Join,
+    MultiSpikeIF,
+    SumPool2d,
+)
 from spikestrip.operations.fixed import HIGHEST, LOWEST
 from spikestrip.program import INPUT, Layer, Program
 
 WEIGHT_BITS, STATE_BITS = 8, 16
-UNBOUNDED = -float(np.finfo(np.float32).max)
-"""A floor here or below is none (an IAF with ``min_v_mem=None``)."""
 
 Neuron = LIF | MultiSpikeIF
 

@@ -18,11 +18,9 @@ from torch import nn
 from convert.modules.arrays import array, fitted
 from convert.modules.program_builder import ProgramBuilder
 from spikestrip.errors import Refused
-from spikestrip.operations import LIF, LeakyIntegrator, MultiSpikeIF, Operation, Shape, SumPool2d
+from spikestrip.operations import LIF, UNBOUNDED, LeakyIntegrator, MultiSpikeIF, Operation, Shape, SumPool2d
 
 NEURONS = ("IAF", "IAFSqueeze", "LIF", "LIFSqueeze", "ExpLeak", "ExpLeakSqueeze")
-UNBOUNDED = -float(np.finfo(np.float32).max)
-"""The floor of an IAF without one: where float32, which such layers run in, ends."""
 
 
 def is_neuron(module: nn.Module) -> bool:

@@ -119,15 +119,16 @@ class Running:
             before = self._states.get(name) or {key: np.zeros_like(value) for key, value in after.items()}
             y = np.asarray(stepper.potentials.get(name, streams[name]), np.float64)
             e = self._entering(layer, values, errors, x)
-            if operation.spiking:
+            clamped = name in stepper.potentials
+            if clamped:
                 self.received[name] = e
-            fired = values[name] if operation.spiking else None
+            fired = values[name] if clamped else None
             context = Context(
                 e, x, y, fired, before, after, self._memory[name], self.unit, self.parallel, self.norms.get(name),
                 self.steps,
             )  # fmt: skip
             bounds[name] = np.broadcast_to(RULES[operation.kind](operation, context), y.shape)
-            errors[name] = np.zeros_like(y) if operation.spiking else bounds[name]
+            errors[name] = np.zeros_like(y) if clamped else bounds[name]
             self._states[name] = after
         self._previous = {
             source: (values[source], errors[source]) for source in self.program.delayed_sources if source in errors
@@ -299,10 +300,14 @@ def _li(op: LeakyIntegrator, c: Context) -> np.ndarray:
 
 
 def _several(op: MultiSpikeIF, c: Context) -> np.ndarray:
-    """Of the number of spikes: 0 where u' lies further from the next number's edge than rounding goes."""
+    """Of u' where numbers of spikes were recorded; else of the number: 0 where u' lies further from the next number's
+    edge than rounding goes."""
     received = c.memory.get("u", np.zeros_like(c.e)) + c.e
     potential = c.before["u"] + c.x
     error = received + c.fresh(4 * np.abs(potential), received)
+    if c.fired is not None:
+        c.memory["u"] = error + c.fresh(4 * np.abs(potential), error)
+        return error
     ratio = potential / op.threshold
     edge = np.abs(ratio - np.rint(ratio)) * op.threshold  # below 0 no spike is sent, whatever the edge
     unsure = (error > 0) & (edge <= error) & (potential > -error)

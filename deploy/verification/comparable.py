@@ -24,6 +24,9 @@ def check(reference: Side, trace: Side, program: Program | None) -> None:
     stands_for = [side.program_sha256 for side in (reference, trace) if side.own is None or side.quantised_from]
     if len(set(stands_for)) > 1:
         raise BadInput("trace", f"ran another program ({stands_for[1][:12]}) than the reference ({stands_for[0][:12]})")
+    for name in mine.numbers.keys() & other.numbers.keys():
+        if mine.numbers[name].shape != other.numbers[name].shape:
+            raise BadInput("trace", f"numbers of {name} are {mine.numbers[name].shape}, not those of the reference")
     if set(mine.spikes) != set(other.spikes):
         odd = sorted(set(mine.spikes) ^ set(other.spikes))
         raise BadInput("trace", f"has other spiking layers than the reference: {', '.join(odd)} only on one side")
@@ -46,17 +49,17 @@ def _check_own(side: Side, program: Program | None) -> None:
     ran = str(side.trace.attrs.get("computed_sha256") or side.trace.attrs.get("program_sha256", ""))
     if own is None or own.sha256 != ran:
         raise BadInput(option, f"is not the program that the {side.role} says it ran ({ran[:12]})")
-    layers = [{layer.name: one.shapes[layer.name] for layer in one.spiking} for one in (own, program)]
+    layers = [{layer.name: one.shapes[layer.name] for layer in (*one.spiking, *one.counting)} for one in (own, program)]
     shapes = [(one.input_shape, one.shapes[one.output], one.readout) for one in (own, program)]
     if layers[0] != layers[1] or shapes[0] != shapes[1]:
         raise BadInput(option, "has other spiking layers, input or output than the program that it stands for")
 
 
 def _check_side(side: Side, program: Program | None) -> None:
-    x, train = side.trace.input, side.trace.spikes
+    x = side.trace.input
     if x.ndim < 3 or x.shape[0] < 1 or x.shape[1] < 1:
         raise BadInput(side.role, f"input has shape {x.shape}, not (B, T, C) of at least one sample and step")
-    for name, spikes in train.items():
+    for name, spikes in side.trains.items():
         if spikes.ndim != 3 or spikes.shape[:2] != x.shape[:2]:
             raise BadInput(side.role, f"layer {name}: spikes are {spikes.shape}, not ({x.shape[0]}, {x.shape[1]}, N)")
     for samples in side.trace.parts():
@@ -64,6 +67,9 @@ def _check_side(side: Side, program: Program | None) -> None:
         for name, spikes in part.spikes.items():
             if spikes.size and spikes.max() > 1:
                 raise BadInput(side.role, f"layer {name}: spikes are not 0 or 1")
+        for name, sent in part.numbers.items():
+            if sent.size and sent.min() < 0:
+                raise BadInput(side.role, f"numbers of spikes of {name} are below 0")
         if not np.isfinite(part.output).all():
             raise BadInput(side.role, "output holds NaN or infinity")
         if program is not None:
@@ -80,6 +86,10 @@ def _check_program(side: Side, program: Program) -> None:
         train = side.trace.spikes.get(layer.name)
         if train is None or train.shape[2] != size:
             raise BadInput("program", f"layer {layer.name} has {size} neurons; the traces don't have them")
+    counting = {layer.name: int(np.prod(program.shapes[layer.name])) for layer in program.counting}
+    for name, sent in side.trace.numbers.items():
+        if counting.get(name) != sent.shape[2]:
+            raise BadInput("program", f"has no {sent.shape[2]} neurons {name} that send several spikes in a step")
     if len(program.spiking) != len(side.trace.spikes):
         raise BadInput("program", "lacks spiking layers that the traces have")
     steps = side.trace.input.shape[:2]

@@ -46,8 +46,9 @@ def verify(
     """
     sides = (Side("reference", reference, reference_program), Side("trace", trace, trace_program))
     comparable.check(*sides, program)
-    order = [layer.name for layer in program.spiking] if program else list(trace.spikes)
-    compared = compare(reference, trace, order)
+    both = sides[0].trains.keys() & sides[1].trains.keys()
+    order = [layer.name for layer in program.layers if layer.name in both] if program else list(sides[1].trains)
+    compared = compare(sides[0].trains, sides[1].trains, trace.parts(), [name for name in order if name in both])
     differ = {name: layer.keys for name, layer in compared.items()}
     if program is None:
         return _by_spikes_alone(sides, compared)
@@ -55,7 +56,7 @@ def verify(
     if network is not None:
         surrogates.check(network, program, sides)
     alike = [(side.saturates_at, side.dtype, side.form, side.own) for side in sides]
-    same = equal and alike[0] == alike[1]
+    same = equal and alike[0] == alike[1] and sides[0].trains.keys() == sides[1].trains.keys()
     judged = [_judge(sides[0], program, differ, network, twin=sides[1] if same else None)]
     judged.append(_judge(sides[1], program, differ, network, done=judged[0] if same else None))
     whole = None if equal else _whole_trace(judged, compared)
@@ -85,14 +86,20 @@ def verify(
         rounding=_rounding(judged),
         sides={one.side.role: one.side.describe() for one in judged},
         failures=failures,
-        notes=[note for one in judged for note in one.notes] + _float64_notes(judged),
+        notes=[note for one in judged for note in one.notes] + _float64_notes(judged) + _unseen(program, compared),
         differences=_differences(compared, codes),
     )
 
 
 def _differences(compared: dict[str, Compared], codes: dict[str, np.ndarray]) -> dict[str, Differences]:
     return {
-        name: Differences(layer.shape, layer.keys, codes[name].astype(np.uint8), layer.fired)
+        name: Differences(
+            layer.shape,
+            layer.keys,
+            codes[name].astype(np.uint8),
+            layer.fired,
+            layer.others if layer.fired.dtype != np.uint8 else None,
+        )
         for name, layer in compared.items()
     }
 
@@ -123,7 +130,7 @@ def _judge(
 
 def _by_spikes_alone(sides: tuple[Side, Side], compared: dict[str, Compared]) -> Verdict:
     """Counting, locating, and the two faults that spikes alone can prove."""
-    reference, trace = (side.trace.spikes for side in sides)
+    reference, trace = ({name: side.trains[name] for name in compared} for side in sides)
     cause, failures = "unexplained", []
     if any(layer.keys.size for layer in compared.values()):
         order = alignment.find_order(trace, reference, compared)
@@ -160,7 +167,10 @@ def _whole_trace(judged: list[Judged], compared: dict[str, Compared]) -> str | N
     other = judged[0] if suspect is judged[1] else judged[1]
     if not suspect.beyond_rounding():
         return None
-    role, spikes, model = suspect.side.role, suspect.side.trace.spikes, other.side.trace.spikes
+    role, spikes, model = (
+        suspect.side.role,
+        *({name: one.side.trains[name] for name in compared} for one in (suspect, other)),
+    )
     order = alignment.find_order(spikes, model, compared)
     if order is not None and _explains(suspect, alignment.undo_order(spikes, order)):
         suspect.failures.append(alignment.order_sentence(role, order))
@@ -177,7 +187,9 @@ def _whole_trace(judged: list[Judged], compared: dict[str, Compared]) -> str | N
 def _explains(suspect: Judged, spikes: alignment.Spikes) -> bool:
     """Whether the undone spikes follow the program: wholly, or, on a side that may err, far better than before."""
     trace = suspect.side.trace
-    undone = Side(suspect.side.role, Trace(trace.attrs, trace.input, trace.output, dict(spikes)))
+    numbers = {name: spikes.get(name, sent) for name, sent in trace.numbers.items()}
+    fired = {name: spikes[name] for name in trace.spikes}
+    undone = Side(suspect.side.role, Trace(trace.attrs, trace.input, trace.output, fired, numbers=numbers))
     nothing = {name: np.empty(0, np.int64) for name in spikes}
     after = Judged(undone, suspect.program, nothing).beyond_rounding()
     return after == 0 or (suspect.side.declared is not None and after * 2 < suspect.beyond_rounding())
@@ -246,6 +258,11 @@ def _rounding(judged: list[Judged]) -> dict[str, Any]:
             "furthest_excused": float(max(excused, default=0.0)),
         }
     return stated
+
+
+def _unseen(program: Program, compared: dict[str, Compared]) -> list[str]:
+    names = [layer.name for layer in program.counting if layer.name not in compared]
+    return [f"layer {name}: a side doesn't say how many spikes it sent, so that they aren't compared" for name in names]
 
 
 def _float64_notes(judged: list[Judged]) -> list[str]:

@@ -13,11 +13,11 @@ from deploy.verification.causes import CODE
 from deploy.verification.hypotheses import explain_path
 from deploy.verification.layer_faults import explain
 from deploy.verification.outputs import Stated
-from deploy.verification.replay import ROWS, Replay, Spikes, entering, replay
+from deploy.verification.replay import ROWS, Deciding, Replay, Spikes, deciding, entering, replay
 from deploy.verification.side import Side
 from deploy.verification.systematic import systematic
 from spikestrip import ledger
-from spikestrip.operations import SpikingOperation
+from spikestrip.operations import UNBOUNDED, MultiSpikeIF
 from spikestrip.program import Program
 
 EXACT = ("scan", "block", "bptt", "draw")
@@ -44,7 +44,7 @@ class Judged:
         self.against: Judged | None = None
         self.failures: list[str] = []
         self.notes: list[str] = []
-        self.operations: dict[str, SpikingOperation] = program.neurons
+        self.operations: dict[str, Deciding] = deciding(program, side.trains)
         self.sizes = {name: math.prod(program.shapes[name]) for name in self.operations}
         arithmetic = None if side.unit is None else Arithmetic(side.dtype, side.unit, side.form == "parallel")
         self.stated: Stated = done.twin if done and done.twin else Stated(side, program)
@@ -52,7 +52,7 @@ class Judged:
         self.replay: Replay = (
             done.replay
             if done
-            else replay(program, side.trace.input, side.trace.spikes, asked, side.saturates_at, arithmetic, self._look)
+            else replay(program, side.trace.input, side.trains, asked, side.saturates_at, arithmetic, self._look)
         )
         self.decisions = self.replay.decisions
         self.errors = self._errors()
@@ -100,7 +100,7 @@ class Judged:
         code = np.full(
             decisions.keys.shape, CODE[side.declared or ("undeclared" if side.undeclared else "unexplained")]
         )
-        if not side.undeclared:
+        if side.saturates_at is not None and not side.undeclared:
             code[decisions.saturated] = CODE["saturation"]
         uncertain = decisions.bound > 0
         excused = ~decisions.contradicts | (uncertain & (np.abs(decisions.excess) <= decisions.bound))
@@ -152,7 +152,7 @@ class Judged:
         Samples are looked at until one such tie is found; one is proof, and the rest take its name.
         """
         tied = np.flatnonzero(code == CODE["tie"])
-        steps, size = self.side.trace.spikes[name].shape[1:]
+        steps, size = self.side.trains[name].shape[1:]
         keys = self.decisions[name].keys[tied]
         samples = np.unique(keys // (steps * size))
         exact = np.zeros(tied.size, bool)
@@ -191,7 +191,7 @@ class Judged:
         self, names: Iterable[str], rows: np.ndarray, dtype: type = np.float64
     ) -> dict[str, tuple[np.ndarray, np.ndarray]]:
         """Layer -> what entered it and what it fired, (rows, T, *shape) each."""
-        spikes = {layer: train[rows] for layer, train in self.side.trace.spikes.items()}
+        spikes = {layer: train[rows] for layer, train in self.side.trains.items()}
         received = entering(self.program, self.side.trace.input[rows], spikes, names, dtype)
         return {name: (values, spikes[name].reshape(values.shape)) for name, values in received.items()}
 
@@ -211,6 +211,9 @@ class Judged:
         if self.against is None:
             return own
         other = self.against.codes[name][self.against.decisions[name].at(keys)]
+        if not _has_floor(self.against.operations[name]):  # which a membrane of 16 bits has all the same
+            ended = self.decisions[name].saturated[self.decisions[name].at(keys)]
+            other = np.where(ended & (other == CODE["quantisation"]), CODE["saturation"], other)
         return np.where(own > CODE["rounding"], own, np.maximum(own, other))
 
     def contradictions(self) -> list[np.ndarray]:
@@ -249,7 +252,7 @@ class Judged:
                 fault, sentence = explain(self.operations[name], received, fired, bound)
                 if fault == "unexplained" and self._steady(name):
                     trace = self.side.trace
-                    found = explain_path(self.program, name, trace.input, trace.spikes, rows, bound)
+                    found = explain_path(self.program, name, trace.input, self.side.trains, rows, bound)
                     fault, sentence = found or (fault, sentence)
                 self._fail(fault, name, guilty[name].size, f"{sentence} (tried on {len(rows)} samples)")
                 code = self.codes[name]
@@ -263,7 +266,7 @@ class Judged:
         """The layers to explain and the samples to do it on, those with wrong decisions first."""
         if not guilty:
             return {}
-        shapes = {name: self.side.trace.spikes[name].shape for name in guilty}
+        shapes = {name: self.side.trains[name].shape for name in guilty}
         samples = [self.decisions[name].keys[wrong] // np.prod(shapes[name][1:]) for name, wrong in guilty.items()]
         rows = np.unique(np.concatenate(samples))
         rows = np.concatenate([rows, np.setdiff1d(np.arange(len(self.side.trace.input)), rows)])
@@ -272,3 +275,7 @@ class Judged:
 
     def _fail(self, fault: str, name: str, decisions: int, sentence: str) -> None:
         self.failures.append(f"{fault}: {self.side.role}, layer {name}: {decisions} decisions; {sentence}")
+
+
+def _has_floor(operation: Deciding) -> bool:
+    return isinstance(operation, MultiSpikeIF) and bool((operation.floor > UNBOUNDED).any())

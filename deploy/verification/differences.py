@@ -24,13 +24,15 @@ class Differences:
     """Those of one layer, in the order of samples, steps and neurons.
 
     shape: (B, T, N) of its spikes; keys: positions in them, flattened; codes: numbers of causes in CAUSES; fired: (n,)
-    the trace's spikes, 0 or 1; the reference's are the others.
+    the trace's spikes, 0 or 1, and the reference's are the others; where one is more, how many, and ``others`` how many
+    the reference sent.
     """
 
     shape: tuple[int, ...]
     keys: np.ndarray
     codes: np.ndarray
     fired: np.ndarray
+    others: np.ndarray | None = None
 
 
 def beside(path: str | os.PathLike[str]) -> Path:
@@ -49,11 +51,16 @@ def write(path: str | os.PathLike[str], layers: Mapping[str, Differences]) -> No
             kept = {"compression": "gzip", "shuffle": True, "chunks": (min(size, PART),)} if size else {}
             for column in COLUMNS:
                 group.create_dataset(column, (size,), np.uint32, **kept)
-            for column in ("cause", "spike"):
-                group.create_dataset(column, (size,), np.uint8, **kept)
+            spikes = {"spike": found.fired} if found.others is None else {
+                "spike": found.fired, "reference_spike": found.others,
+            }  # fmt: skip
+            group.create_dataset("cause", (size,), np.uint8, **kept)
+            for column in spikes:
+                group.create_dataset(column, (size,), np.uint8 if found.others is None else np.uint32, **kept)
             for start in range(0, size, PART):
                 part = slice(start, start + PART)
                 for column, places in zip(COLUMNS, np.unravel_index(found.keys[part], found.shape), strict=True):
                     group[column][part] = places
                 group["cause"][part] = found.codes[part]
-                group["spike"][part] = found.fired[part]
+                for column, sent in spikes.items():
+                    group[column][part] = sent[part]

@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from deploy.verification.replay import decisions
+from deploy.verification.replay import Deciding, decisions, edges
 from spikestrip import inputs
 from spikestrip.execution import Stepper
-from spikestrip.operations import Affine, FixedOperation, SpikingOperation
+from spikestrip.operations import Affine, FixedOperation
 from spikestrip.program import INPUT, Layer, Program
 
 ENOUGH = 3  # wrong decisions before another path counts as an explanation of them
@@ -46,12 +46,13 @@ class History:
     bound: np.ndarray
 
     @property
-    def operation(self) -> SpikingOperation:
-        return self.program.neurons[self.name]
+    def operation(self) -> Deciding:
+        operation: Any = self.program[self.name].operation  # Deciding, since it is judged
+        return operation
 
     @property
     def fired(self) -> np.ndarray:
-        """(B, T, *shape), 0 or 1."""
+        """(B, T, *shape), 0 or 1, or how many."""
         train = self.spikes[self.name].astype(np.float64)
         return train.reshape(*train.shape[:2], *self.program.shapes[self.name])
 
@@ -75,8 +76,8 @@ class History:
         operation = self.operation
         fired = self.fired if fired is None else fired
         received = self.received() if received is None else received
-        excess, fires = decisions(operation, received, fired)
-        return np.asarray((fires != (fired != 0)) & (np.abs(excess) > self.bound))
+        excess, sends = decisions(operation, received, fired)
+        return np.asarray((sends != fired) & (np.abs(excess) > self.bound))
 
     def screened(self, wrong: np.ndarray) -> History:
         """A small part in which something is wrong: two samples, up to the step by which enough of them are."""
@@ -284,10 +285,10 @@ def _scales(program: Program, name: str) -> Iterator[tuple[str, str, Change]]:
 def _interval(history: History, change: Change) -> tuple[float, float, float] | None:
     """(a number within, lowest, highest) of the numbers that every decision allows, if u' is linear in them."""
     operation, fired = history.operation, history.fired
-    zero, one = (decisions(operation, change(history, by).received(), fired)[0] for by in (0.0, 1.0))
+    (zero, sign), (one, _) = (edges(operation, change(history, by).received(), fired) for by in (0.0, 1.0))
     slope, start = one - zero, zero
     flat = np.abs(slope) <= 1e-12 * (np.abs(one) + np.abs(zero))
-    sign = np.where(fired != 0, 1.0, -1.0)  # sign*(start + by*slope) >= -bound
+    # sign*(start + by*slope) >= -bound
     if (flat & (sign * start < -history.bound)).any():
         return None
     with np.errstate(divide="ignore", invalid="ignore"):

@@ -13,20 +13,19 @@ from typing import Any
 
 import numpy as np
 
-from deploy.verification.replay import decisions, potentials
-from spikestrip.operations import LIF, Array, RefractoryLIF, SpikingOperation, State
+from deploy.verification.replay import Deciding, decisions, potentials
+from spikestrip.operations import LIF, Array, MultiSpikeIF, RefractoryLIF, State
 
 ENOUGH = 3  # wrong decisions before one changed parameter counts as an explanation of them
 CROWD = 16  # and before one speaks of where they lie
 FEW = 4  # neurons that are tried one by one
 
 
-def explain(
-    operation: SpikingOperation, entering: np.ndarray, spikes: np.ndarray, bound: np.ndarray
-) -> tuple[str, str]:
+def explain(operation: Deciding, entering: np.ndarray, spikes: np.ndarray, bound: np.ndarray) -> tuple[str, str]:
     """The fault (reset, parameter or unexplained) and a sentence on it.
 
-    entering: (B, T, *shape), spikes: the same, 0 or 1, bound: (*shape) on the rounding of u'. Some decision is wrong.
+    entering: (B, T, *shape), spikes: the same, 0 or 1, or how many, bound: (*shape) on the rounding of u'. Some
+    decision is wrong.
     """
     if operation.drawn_from() is not None:
         return "unexplained", "the draws of its stream decide otherwise"
@@ -36,9 +35,9 @@ def explain(
     for description, other in _resets(operation):
         if not _wrong(other, entering, spikes, bound):
             return "reset", f"every decision follows {description}"
-    excess, fires = decisions(operation, entering, spikes)
+    excess, sends = decisions(operation, entering, spikes)
     margins = np.abs(excess)
-    wrong = (fires != (spikes != 0)) & (margins > bound)
+    wrong = (sends != spikes) & (margins > bound)
     if np.count_nonzero(wrong) >= ENOUGH and isinstance(operation, LIF | RefractoryLIF):
         for scaled in (_threshold(operation, entering, spikes, bound), _decay(operation, entering, spikes, bound)):
             if scaled:
@@ -80,7 +79,24 @@ class _Unreset(LIF):
         return {"u": potential}
 
 
-def _resets(operation: SpikingOperation) -> Iterator[tuple[str, SpikingOperation]]:
+class _ToZero(MultiSpikeIF):
+    """Where it sends, nothing is left."""
+
+    def reset(self, xp: ModuleType, state: State, potential: Array, spikes: Array) -> State:
+        return super().reset(xp, state, potential * (spikes == 0), xp.zeros_like(spikes))
+
+
+class _One(MultiSpikeIF):
+    def reset(self, xp: ModuleType, state: State, potential: Array, spikes: Array) -> State:
+        return super().reset(xp, state, potential, xp.minimum(spikes, xp.ones_like(spikes)))
+
+
+class _Kept(MultiSpikeIF):
+    def reset(self, xp: ModuleType, state: State, potential: Array, spikes: Array) -> State:
+        return super().reset(xp, state, potential, xp.zeros_like(spikes))
+
+
+def _resets(operation: Deciding) -> Iterator[tuple[str, Deciding]]:
     if isinstance(operation, LIF):
         hard = operation.reset_kind == "hard"
         yield (
@@ -93,12 +109,21 @@ def _resets(operation: SpikingOperation) -> Iterator[tuple[str, SpikingOperation
     elif isinstance(operation, RefractoryLIF):
         says = "soft" if operation.soft else "none"
         yield f"another reset than the program's ({says})", dataclasses.replace(operation, soft=not operation.soft)
+    elif isinstance(operation, MultiSpikeIF):
+        without = dataclasses.replace(operation, floor=np.full_like(operation.floor, -np.finfo(np.float64).max))
+        yield "no floor under the potential", without
+        for description, other in (
+            ("a reset to 0", _ToZero),
+            ("one threshold subtracted, however many are sent", _One),
+        ):
+            yield description, other(**vars(operation))
+        yield "no reset at all", _Kept(**vars(operation))
 
 
-def _wrong(operation: SpikingOperation, entering: np.ndarray, spikes: np.ndarray, bound: np.ndarray) -> int:
+def _wrong(operation: Deciding, entering: np.ndarray, spikes: np.ndarray, bound: np.ndarray) -> int:
     """Decisions that contradict ``operation`` beyond rounding."""
-    excess, fires = decisions(operation, entering, spikes)
-    return int(np.count_nonzero((fires != (spikes != 0)) & (np.abs(excess) > bound)))
+    excess, sends = decisions(operation, entering, spikes)
+    return int(np.count_nonzero((sends != spikes) & (np.abs(excess) > bound)))
 
 
 def _threshold(operation: Any, entering: np.ndarray, spikes: np.ndarray, bound: np.ndarray) -> str | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from types import ModuleType
 from typing import Self
 
@@ -20,28 +20,57 @@ from spikestrip.operations import (
     Array,
     Conv1d,
     Conv2d,
+    FixedIF,
     LayerNorm,
+    MultiSpikeIF,
     Operation,
     Shape,
     SpikingOperation,
     State,
     SumPool2d,
 )  # fmt: skip
+from spikestrip.operations.fixed import LOWEST
 from spikestrip.program import Program, at_sample
 
 Spikes = Mapping[str, np.ndarray]
+Deciding = SpikingOperation | MultiSpikeIF
 Seen = Callable[[str, int, int, np.ndarray, np.ndarray | None, np.ndarray], object]
 ROWS = 8  # samples stepped together: what a step touches stays in a core's cache
 FADING = 0.95  # a step: what a neuron's arithmetics differed by twenty steps ago counts for a third
+
+
+def deciding(program: Program, recorded: Container[str]) -> dict[str, Deciding]:
+    """The layers whose decisions a record holds: all that spike, and those whose numbers of spikes it has."""
+    return {
+        layer.name: layer.operation
+        for layer in program.layers
+        if isinstance(layer.operation, SpikingOperation)
+        or (isinstance(layer.operation, MultiSpikeIF) and layer.name in recorded)
+    }
+
+
+def decided(operation: Deciding, state: State, potential: Array) -> Array:
+    """What u' sends: booleans, or numbers of spikes."""
+    if isinstance(operation, MultiSpikeIF):
+        return operation.numbers(np, potential)
+    return operation.fire(state, potential)
+
+
+def excess(operation: Deciding, state: State, potential: Array, sent: Array) -> Array:
+    """The signed distance of u' to the edge that decides against ``sent``: >= 0 where (more) spikes are due."""
+    if isinstance(operation, MultiSpikeIF):
+        return operation.excess(potential, sent)
+    return operation.excess(np, state, potential)
 
 
 @dataclasses.dataclass
 class Decisions:
     """The decisions of one layer that contradict the program, and those that were asked for, sorted by ``keys``.
 
-    keys: position in the flattened (B, T, N) spikes; potentials: u' there; wrong: it contradicts the program;
-    saturated: |u'| had passed the limit of a saturating machine by then; excess: signed distance to firing in the
-    side's own arithmetic; contradicts: it is wrong there too; bound: on the rounding of u' (0 where none is known);
+    A decision is a spike or none, or how many. keys: position in the flattened (B, T, N) spikes; potentials: u' there;
+    wrong: it contradicts the program; saturated: |u'| had passed the limit of a saturating machine, or been held at an
+    end of 16 bits, by then; excess: signed distance to deciding otherwise, in the side's own arithmetic; contradicts:
+    it is wrong there too; bound: on the rounding of u' (0 where none is known);
     exact: the signed distance in float64; recent: the largest difference between two arithmetics that
     this neuron had lately, older ones fading.
     """
@@ -97,18 +126,20 @@ def replay(
     Beside it runs, if ``arithmetic`` is float32 and step by step, the side's own; and a second one of the same
     precision, to measure what rounding really does: sums of products rounded once, or all of it step by step.
 
-    x: (B, T, ...) as a trace holds it; spikes: layer -> (B, T, N); asked: layer -> (n,) rising positions in the
-    flattened spikes of decisions to keep although they may be right; limit: |u'| at which the trace's machine
-    saturates; look: is shown the output (as ``Program.finish`` gives it) and the events (as ``ledger.count``) of ROWS
-    samples after ROWS samples. Needs memory for these, and for the decisions that are kept.
+    x: (B, T, ...) as a trace holds it; spikes: layer -> (B, T, N), numbers of spikes included; asked: layer -> (n,)
+    rising positions in the flattened spikes of decisions to keep although they may be right; limit: |u'| at which the
+    trace's machine saturates; look: is shown the output (as ``Program.finish`` gives it) and the events (as
+    ``ledger.count``) of ROWS samples after ROWS samples. Needs memory for these, and for the decisions that are kept.
     seen(layer, first sample, step, excess, bound or None, contradicts): called with every decision, (rows, N) each, in
     the side's own arithmetic.
     """
     batch, steps = x.shape[:2]
-    found: dict[str, list[tuple[np.ndarray, ...]]] = {layer.name: [] for layer in program.spiking}
+    named = deciding(program, spikes)
+    found: dict[str, list[tuple[np.ndarray, ...]]] = {name: [] for name in named}
     single = arithmetic is not None and arithmetic.dtype == "float32"
     own = single and arithmetic is not None and not arithmetic.parallel
-    size_of = {layer.name: math.prod(program.shapes[layer.name]) for layer in program.spiking}
+    size_of = {name: math.prod(program.shapes[name]) for name in named}
+    nothing = np.empty(0, np.int64)
     bounds, running = ({name: np.zeros(n) for name, n in size_of.items()} for _ in range(2))
     measured, largest = (dict.fromkeys(size_of, 0.0) for _ in range(2))
     ties = dict.fromkeys(size_of, 0)
@@ -122,7 +153,7 @@ def replay(
         size = rows.stop - rows.start
         expanded = inputs.expand(x[rows], program.input_shape)
         record = {name: train[rows] for name, train in spikes.items()}
-        keep = {name: _within(asked[name], rows, (size, steps, n)) for name, n in size_of.items()}
+        keep = {name: _within(asked.get(name, nothing), rows, (size, steps, n)) for name, n in size_of.items()}
         events: ledger.Events = {
             layer.name: {counter: np.zeros((size, steps), np.int64) for counter in ledger.counters(layer)}
             for layer in program.layers
@@ -136,7 +167,7 @@ def replay(
             mine = Stepper(here, size, np, _float32) if own else stepper
             other = Stepper(_once_rounded(here) if own else here, size, np, _float32)
         cast = _float32 if own else _float64
-        double = here.neurons
+        double = deciding(here, spikes)
         neurons = {name: operation.bind(cast) for name, operation in double.items()}
         errors = None
         if arithmetic is not None:
@@ -165,22 +196,23 @@ def replay(
             for name, operation in neurons.items():
                 potential = stepper.potentials[name].reshape(size, -1)
                 mined = mine.potentials[name]
-                recorded = record[name][:, t] != 0
-                contradicts = operation.fire(mine.before[name], mined).reshape(size, -1) != recorded
+                recorded = record[name][:, t]
+                sent = recorded.reshape(mined.shape)
+                contradicts = decided(operation, mine.before[name], mined).reshape(size, -1) != recorded
                 wrong = contradicts
                 if own:
-                    right = double[name].fire(stepper.before[name], stepper.potentials[name])
+                    right = decided(double[name], stepper.before[name], stepper.potentials[name])
                     wrong = contradicts | (right.reshape(size, -1) != recorded)
-                excess = operation.excess(np, mine.before[name], mined).reshape(size, -1)
-                apart_from = np.abs(mined.reshape(size, -1) - excess)
+                distance = excess(operation, mine.before[name], mined, sent).reshape(size, -1)
+                apart_from = np.abs(mined.reshape(size, -1) - distance)
                 np.maximum(level[name], apart_from.max(axis=0), out=level[name])
-                ties[name] += int(np.count_nonzero(excess == 0))
+                ties[name] += int(np.count_nonzero(distance == 0))
                 entered = errors.received.get(name) if errors else None
                 entered = np.full((size, size_of[name]), np.inf) if entered is None else entered.reshape(size, -1)
                 np.maximum(received[name], entered.max(axis=0), out=received[name])
                 bound = np.zeros((size, size_of[name])) if name not in now else now[name].reshape(size, -1)
                 if seen is not None:
-                    seen(name, start, t, excess, bound if name in now else None, contradicts)
+                    seen(name, start, t, distance, bound if name in now else None, contradicts)
                 apart = np.abs(mined.reshape(size, -1) - potential) if own else 0.0
                 np.maximum(bounds[name], (bound + apart).max(axis=0), out=bounds[name])
                 np.maximum(running[name], bound.max(axis=0), out=running[name])
@@ -191,13 +223,14 @@ def replay(
                     recent[name] = np.maximum(differing, FADING * recent[name])
                 if limit is not None:
                     exceeded[name] |= np.abs(potential) >= limit
+                exceeded[name] |= _ended(double[name], stepper, name).reshape(size, -1)
                 sample, neuron = np.nonzero(wrong | keep[name][:, t])
                 if sample.size:
                     keys = ((start + sample) * steps + t) * potential.shape[1] + neuron
                     at = (sample, neuron)
-                    exact = double[name].excess(np, stepper.before[name], stepper.potentials[name])
+                    exact = excess(double[name], stepper.before[name], stepper.potentials[name], sent)
                     exact = exact.reshape(size, -1)
-                    columns = (potential, wrong, exceeded[name], excess, contradicts, bound, exact, recent[name])
+                    columns = (potential, wrong, exceeded[name], distance, contradicts, bound, exact, recent[name])
                     found[name].append((keys, *(column[at] for column in columns)))
         stepper.check_finite()
         look(rows, program.finish(stream), events)
@@ -209,6 +242,16 @@ def replay(
         {name: _gather(parts) for name, parts in found.items()}, known, running,
         measured if single else None, largest, ties, received, level,
     )  # fmt: skip
+
+
+def _ended(operation: Deciding, stepper: Stepper, name: str) -> np.ndarray:
+    """Whether a membrane of 16 bits was held at one of its ends in the step that ``stepper`` just made."""
+    if isinstance(operation, FixedIF):
+        return operation.clipped(stepper.before[name], stepper.entering[name])
+    if isinstance(operation, MultiSpikeIF):
+        ended: np.ndarray = stepper.state[name]["u"] == LOWEST
+        return ended
+    return np.zeros(stepper.potentials[name].shape, bool)
 
 
 def _float64(array: np.ndarray) -> np.ndarray:
@@ -291,20 +334,34 @@ def entering(
     return kept
 
 
-def decisions(operation: SpikingOperation, entering: np.ndarray, spikes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Signed distance to firing, and whether it fires, (B, T, *shape): of one neuron as in ``potentials``."""
+def decisions(operation: Deciding, entering: np.ndarray, spikes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Signed distance to sending otherwise, and what it sends, (B, T, *shape): of one neuron as in ``potentials``."""
     shapes = operation.state_shapes(entering.shape[2:])
     state: State = {name: np.zeros((len(entering), *shape), entering.dtype) for name, shape in shapes.items()}
-    excess, fires = np.empty_like(entering), np.empty(entering.shape, bool)
+    distance, sends = np.empty_like(entering), np.empty_like(entering)
     for t in range(entering.shape[1]):
         potential = operation.integrate(np, state, entering[:, t])
-        excess[:, t] = operation.excess(np, state, potential)
-        fires[:, t] = operation.fire(state, potential)
+        distance[:, t] = excess(operation, state, potential, spikes[:, t])
+        sends[:, t] = decided(operation, state, potential)
         state = operation.reset(np, state, potential, spikes[:, t])
-    return excess, fires
+    return distance, sends
 
 
-def potentials(operation: SpikingOperation, entering: np.ndarray, spikes: np.ndarray) -> np.ndarray:
+def edges(operation: Deciding, entering: np.ndarray, spikes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """What a record of ``spikes`` says of u': (distances to an edge, 1 where that must be >= 0 and -1 where < 0).
+
+    Of (B, T, *shape); where numbers were recorded, of (2B, T, *shape), for each has an edge below and one above.
+    """
+    if not isinstance(operation, MultiSpikeIF):
+        return decisions(operation, entering, spikes)[0], np.where(spikes != 0, 1.0, -1.0)
+    potential, threshold = potentials(operation, entering, spikes), operation.threshold
+    below = potential - threshold * np.maximum(spikes, 1)  # no spike has one edge alone
+    above = potential - threshold * (spikes + 1)
+    sign = np.where(spikes > 0, 1.0, -1.0)
+    return np.concatenate([below, above]), np.concatenate([sign, np.full_like(sign, -1.0)])
+
+
+def potentials(operation: Deciding, entering: np.ndarray, spikes: np.ndarray) -> np.ndarray:
     """u' (B, T, *shape) of one neuron, fed with ``entering`` and clamped to ``spikes`` of the same shape and dtype."""
     shapes = operation.state_shapes(entering.shape[2:])
     state: State = {name: np.zeros((len(entering), *shape), entering.dtype) for name, shape in shapes.items()}

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 
+import numpy as np
+
 from spikestrip.errors import BadInput
 from spikestrip.program import Program
 from spikestrip.trace import Trace
@@ -46,6 +48,11 @@ class Side:
         alone = copy.copy(self)
         alone.own, alone.quantised_from, alone.saturates_at = None, "", None
         return alone
+
+    @property
+    def trains(self) -> dict[str, np.ndarray]:
+        """What every layer of neurons sent, as recorded: spikes, and numbers of spikes."""
+        return self.trace.spikes | self.trace.numbers
 
     @property
     def undeclared(self) -> bool:

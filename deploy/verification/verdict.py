@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(repr=False)
 class Verdict:
-    """What ``verify`` found. The causes of all layers add up to the number of differing spikes.
+    """What ``verify`` found. The causes of all layers add up to the number of differing spikes (or numbers of spikes).
 
     layers: layer -> {"decisions", "spikes", "reference_spikes", "differ", "causes", "first"}
     first: the earliest difference in order of execution, or None
@@ -110,15 +110,14 @@ def layer_entry(name: str, compared: Compared, codes: np.ndarray) -> dict[str, A
     if codes.size:
         sample, step, neuron = compared.places
         at = np.lexsort((neuron, sample, step))[0]
-        spike = int(compared.fired[at])
         first = {
             "layer": name,
             "sample": int(sample[at]),
             "step": int(step[at]),
             "neuron": int(neuron[at]),
             "cause": CAUSES[codes[at]],
-            "spike": spike,
-            "reference_spike": 1 - spike,
+            "spike": int(compared.fired[at]),
+            "reference_spike": int(compared.others[at]),
         }
     return {
         "decisions": math.prod(compared.shape),

@@ -17,4 +17,5 @@ class NumpyBackend:
         return None
 
     def run(self, program: Program, x: np.ndarray, dtype: Dtype, device: str, progress: Progress) -> Recording:
-        return Recording(*execution.run(program, x, np, lambda array: array.astype(dtype), np.asarray, progress))
+        output, spikes, numbers = execution.run(program, x, np, lambda array: array.astype(dtype), np.asarray, progress)
+        return Recording(output, spikes, numbers=numbers)

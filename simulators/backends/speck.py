@@ -36,6 +36,7 @@ class SpeckBackend:
         network = to_sinabs(program, "float64")
         neurons = {name: module for name, module in network.layers.items() if isinstance(module, sl.IAF)}
         sent: dict[str, np.ndarray] = {}
+        numbers: dict[str, np.ndarray] = {}
 
         def record(name: str) -> None:
             def hook(module: torch.nn.Module, entering: object, output: torch.Tensor) -> None:
@@ -43,6 +44,8 @@ class SpeckBackend:
                 _check_counts(name, counts)
                 if program[name].operation.spiking:
                     sent[name] = counts.astype(np.uint8)
+                else:
+                    numbers[name] = counts.astype(np.int32)
 
             network.layers[name].register_forward_hook(hook)
 
@@ -57,6 +60,7 @@ class SpeckBackend:
             observed={name: {"spikes": train.sum(axis=2, dtype=np.int64)} for name, train in sent.items()},
             attrs={"sinabs": version("sinabs"), "sinabs_layers": ",".join(neurons)},
             states={name: {"u": module.v_mem.numpy()} for name, module in neurons.items()},
+            numbers=numbers,
         )
 
 

@@ -28,4 +28,7 @@ class TorchBackend:
             return torch.as_tensor(array).to(device=device, dtype=kind)
 
         with torch.inference_mode():
-            return Recording(*execution.run(program, x, xp, convert, lambda tensor: tensor.cpu().numpy(), progress))
+            output, spikes, numbers = execution.run(
+                program, x, xp, convert, lambda tensor: tensor.cpu().numpy(), progress
+            )
+        return Recording(output, spikes, numbers=numbers)

@@ -73,9 +73,10 @@ def run_case(backend: Backend, case: Case) -> Result:
 def oracle(case: Case) -> Recording:
     """What each operation's own ``step`` does in numpy, in the dtype of the case."""
     kind = np.dtype(case.dtype)
-    return Recording(
-        *execution.run(case.program, case.input, np, lambda array: array.astype(kind), np.asarray, lambda steps: None)
+    output, spikes, numbers = execution.run(
+        case.program, case.input, np, lambda array: array.astype(kind), np.asarray, lambda steps: None
     )
+    return Recording(output, spikes, numbers=numbers)
 
 
 def _difference(case: Case, recording: Recording) -> str | None:
@@ -90,6 +91,9 @@ def _difference(case: Case, recording: Recording) -> str | None:
                 f"{name}: {np.count_nonzero(given != train)} spikes differ, first in sample {sample}, step {step}, "
                 f"neuron {neuron}: {given[sample, step, neuron]}, not {train[sample, step, neuron]}"
             )
+    for name, sent in recording.numbers.items():
+        if not np.array_equal(sent, expected.numbers[name]):
+            return f"{name} sends other numbers of spikes"
     if recording.output.shape != expected.output.shape:
         return f"the output has shape {recording.output.shape}, not {expected.output.shape}"
     error = np.abs(recording.output - expected.output, dtype=np.float64)

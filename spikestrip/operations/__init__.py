@@ -24,7 +24,7 @@ from spikestrip.operations.graded import GLU, LayerNorm
 from spikestrip.operations.linear import Affine, Join, Scale
 from spikestrip.operations.max_pool import MaxPool2d
 from spikestrip.operations.neurons import LIF, LeakyIntegrator, RefractoryLIF
-from spikestrip.operations.several import MultiSpikeIF
+from spikestrip.operations.several import UNBOUNDED, MultiSpikeIF
 from spikestrip.operations.shaping import Pad, Reshape
 from spikestrip.operations.ssm import S4D
 from spikestrip.operations.wiring import Delay, Flatten, Threshold
@@ -47,6 +47,7 @@ __all__ = [
     "LIF",
     "OPERATIONS",
     "S4D",
+    "UNBOUNDED",
     "AdaptiveLIF",
     "Affine",
     "Array",

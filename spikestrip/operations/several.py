@@ -11,6 +11,8 @@ import numpy as np
 from spikestrip.errors import BadInput
 from spikestrip.operations.base import Array, Operation, Shape, State
 
+UNBOUNDED = -float(np.finfo(np.float32).max)
+"""A floor here or below is none (an IAF with ``min_v_mem=None``): float32, which such layers run in, ends here."""
 MOST = 1 << 24
 """Spikes of one step: float32 holds every integer up to there."""
 
@@ -23,7 +25,8 @@ class MultiSpikeIF(Operation):
     u = max(u' - threshold*y, floor)
 
     Its output is a number of spikes, a graded value: what it reaches counts as multiplications, and no layer that needs
-    0 or 1 follows it. Arrays: one value per neuron, float64, of the input's shape; threshold > 0, floor <= 0.
+    0 or 1 follows it. Its parts are apart as a SpikingOperation's are, for a verifier. Arrays: one value per neuron,
+    float64, of the input's shape; threshold > 0, floor <= 0.
     """
 
     kind: ClassVar[str] = "if_several"
@@ -45,14 +48,33 @@ class MultiSpikeIF(Operation):
     def state_shapes(self, shape: Shape) -> dict[str, Shape]:
         return {"u": shape}
 
-    def step(self, xp: ModuleType, state: State, x: Array) -> tuple[State, Array]:
-        potential = state["u"] + x
+    def integrate(self, xp: ModuleType, state: State, x: Array) -> Array:
+        return state["u"] + x
+
+    def numbers(self, xp: ModuleType, potential: Array) -> Array:
+        """How many spikes u' sends, in its own dtype."""
         whole = xp.astype(xp.clip(potential / self.threshold, 0, MOST), xp.int64)
         # NaN and infinity must not pass for a number of spikes
-        spikes = xp.astype(whole, x.dtype) + 0 * potential
+        return xp.astype(whole, potential.dtype) + 0 * potential
+
+    def excess(self, potential: Array, sent: Array) -> Array:
+        """The signed distance of u' to the edge that decides against ``sent`` spikes: >= 0 where more are due.
+
+        Below the edge threshold*sent fewer are; where neither holds, the distance to the nearer of the two edges.
+        """
+        lower, upper = potential - self.threshold * sent, potential - self.threshold * (sent + 1)
+        fewer = (sent > 0) & ((lower < 0) | (lower < -upper))
+        return lower * fewer + upper * ~fewer
+
+    def reset(self, xp: ModuleType, state: State, potential: Array, spikes: Array) -> State:
         left = potential - self.threshold * spikes
-        below = xp.astype(left < self.floor, x.dtype)
-        return {"u": left * (1 - below) + self.floor * below}, spikes
+        below = xp.astype(left < self.floor, potential.dtype)
+        return {"u": left * (1 - below) + self.floor * below}
+
+    def step(self, xp: ModuleType, state: State, x: Array) -> tuple[State, Array]:
+        potential = self.integrate(xp, state, x)
+        spikes = self.numbers(xp, potential)
+        return self.reset(xp, state, potential, spikes), spikes
 
     def count(self, x: np.ndarray, binary: bool) -> dict[str, np.ndarray | int]:
         # threshold*y; the division is a comparison ladder on a chip

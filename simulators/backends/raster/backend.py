@@ -28,8 +28,12 @@ class RasterBackend:
 
     def run(self, program: Program, x: np.ndarray, dtype: Dtype, device: str, progress: Progress) -> Recording:
         if program.delayed_sources:
-            stepped = execution.run(program, x, np, lambda array: array.astype(dtype), np.asarray, progress)
-            return Recording(*stepped, attrs={"stepped": f"{', '.join(program.delayed_sources)} feeds back"})
+            output, spikes, numbers = execution.run(
+                program, x, np, lambda array: array.astype(dtype), np.asarray, progress
+            )
+            return Recording(
+                output, spikes, attrs={"stepped": f"{', '.join(program.delayed_sources)} feeds back"}, numbers=numbers
+            )
         batch, steps = x.shape[:2]
         bound = [(layer, layer.operation.bind(lambda array: array.astype(dtype))) for layer in program.layers]
         states: dict[str, State] = {
@@ -40,6 +44,11 @@ class RasterBackend:
             layer.name: np.empty((batch, steps, math.prod(program.shapes[layer.name])), np.uint8)
             for layer in program.spiking
         }
+        numbers = {
+            layer.name: np.empty((batch, steps, math.prod(program.shapes[layer.name])), np.int32)
+            for layer in program.counting
+        }
+        recorded = spikes | numbers
         output = np.empty((batch, steps, *program.shapes[program.output]), dtype)
         last = {source: layer.name for layer in program.layers for source in layer.inputs}
         widest = max(math.prod(shape) for shape in program.shapes.values())
@@ -53,8 +62,8 @@ class RasterBackend:
                     for source in layer.inputs[1:]:
                         entering = entering + streams[source]
                     states[layer.name], streams[layer.name] = over(operation, states[layer.name], entering)
-                    if layer.name in spikes:
-                        spikes[layer.name][:, here] = _samples_first(streams[layer.name]).reshape(
+                    if layer.name in recorded:
+                        recorded[layer.name][:, here] = _samples_first(streams[layer.name]).reshape(
                             batch, here.stop - start, -1
                         )
                     if layer.name == program.output:
@@ -67,7 +76,7 @@ class RasterBackend:
             for variable, value in state.items():
                 if not np.isfinite(value).all():
                     raise BadInput(name, f"state {variable!r} is no longer finite: the run overflowed")
-        return Recording(output, spikes)
+        return Recording(output, spikes, numbers=numbers)
 
 
 def _samples_first(stream: np.ndarray) -> np.ndarray:

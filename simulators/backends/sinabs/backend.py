@@ -56,7 +56,7 @@ class SinabsBackend:
             dataclasses.replace(layer, operation=held.get(layer.name, layer.operation)) for layer in program.layers
         )
         with torch.inference_mode():
-            output, spikes = execution.run(
+            output, spikes, numbers = execution.run(
                 dataclasses.replace(program, layers=layers), x, xp, convert, lambda tensor: tensor.numpy(), progress
             )
         return Recording(
@@ -64,6 +64,7 @@ class SinabsBackend:
             spikes,
             observed={name: {"spikes": np.stack(held[name].counted, axis=1)} for name in spikes if name in held},
             attrs={"sinabs": version("sinabs"), "sinabs_layers": ",".join(held)},
+            numbers=numbers,
         )
 
 

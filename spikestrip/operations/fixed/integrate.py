@@ -53,10 +53,15 @@ class FixedIF(FixedOperation, SpikingOperation):
     def reset(self, xp: ModuleType, state: State, potential: Array, spikes: Array) -> State:
         return {"u": potential - self.threshold * spikes if self.soft else potential * (1 - spikes)}
 
-    def exceeded(self, state: State, x: np.ndarray) -> np.ndarray:
+    def clipped(self, state: State, x: np.ndarray) -> np.ndarray:
+        """Where a sum leaves 16 bits, or is no number: booleans, (B, *shape)."""
         raw = state["u"] + x
-        clipped: np.ndarray = np.count_nonzero(~((raw >= LOWEST) & (raw <= HIGHEST)).reshape(raw.shape[0], -1), axis=1)
-        return clipped
+        outside: np.ndarray = ~((raw >= LOWEST) & (raw <= HIGHEST))
+        return outside
+
+    def exceeded(self, state: State, x: np.ndarray) -> np.ndarray:
+        number: np.ndarray = np.count_nonzero(self.clipped(state, x).reshape(len(x), -1), axis=1)
+        return number
 
     def count(self, x: np.ndarray, binary: bool) -> dict[str, np.ndarray | int]:
         size = int(np.prod(x.shape[1:]))
