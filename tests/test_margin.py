@@ -1,4 +1,4 @@
-"""The training loss that widens margins: potentials against a loop over steps, the hinge by hand, what training does."""
+"""The training loss that widens margins: potentials against a loop over steps, the hinge by hand, training."""
 
 from __future__ import annotations
 
