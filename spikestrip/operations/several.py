@@ -49,6 +49,7 @@ class MultiSpikeIF(Operation):
         return {"u": shape}
 
     def integrate(self, xp: ModuleType, state: State, x: Array) -> Array:
+        """u', the membrane potential before any spike."""
         return state["u"] + x
 
     def numbers(self, xp: ModuleType, potential: Array) -> Array:
@@ -67,6 +68,7 @@ class MultiSpikeIF(Operation):
         return lower * fewer + upper * ~fewer
 
     def reset(self, xp: ModuleType, state: State, potential: Array, spikes: Array) -> State:
+        """The state after ``spikes`` (how many) have been sent, not below the floor."""
         left = potential - self.threshold * spikes
         below = xp.astype(left < self.floor, potential.dtype)
         return {"u": left * (1 - below) + self.floor * below}
