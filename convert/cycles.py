@@ -10,12 +10,16 @@ from spikestrip.errors import BadInput
 Edge = tuple[str, str]
 
 
-def delayed_edges(stateful: Mapping[str, bool], edges: Iterable[Edge]) -> tuple[set[Edge], list[list[str]]]:
+SEVERAL = "several stateful nodes"
+ENTERED = "edges from outside that enter a node without state"
+
+
+def delayed_edges(stateful: Mapping[str, bool], edges: Iterable[Edge]) -> tuple[set[Edge], list[tuple[str, list[str]]]]:
     """The edges that enter a stateful node from inside its cycle: they carry the previous step's value, all others the
     current one. ``stateful`` says it of every node.
 
-    Also returns the groups of nodes that are ambiguous: cycles with several stateful nodes, which others may run in
-    another way.
+    Also returns the cycles that are ambiguous, which others may run in another way, delaying another edge: why, and
+    their nodes.
     """
     edges = list(edges)
     component = _components(stateful, edges)
@@ -23,7 +27,14 @@ def delayed_edges(stateful: Mapping[str, bool], edges: Iterable[Edge]) -> tuple[
     members: dict[int, list[str]] = {}
     for node in stateful:
         members.setdefault(component[node], []).append(node)
-    ambiguous = [sorted(group) for group in members.values() if sum(stateful[node] for node in group) > 1]
+    entered = {component[b] for a, b in edges if component[a] != component[b] and not stateful[b]}
+    cyclic = {component[a] for a, b in edges if component[a] == component[b]}
+    ambiguous = []
+    for number, group in members.items():
+        if sum(stateful[node] for node in group) > 1:
+            ambiguous.append((SEVERAL, sorted(group)))
+        elif number in entered & cyclic:
+            ambiguous.append((ENTERED, sorted(group)))
     return delayed, ambiguous
 
 

@@ -24,7 +24,7 @@ def command(
     Exit code 0: all that can run it agree; 1: some differ; 2: the graph or the input can't be used,
     or no platform is known to run it.
     """
-    from deploy.checking import check, table
+    from simulators.checking import check, table
     from spikestrip.files import writable
 
     if report is not None:

@@ -16,7 +16,7 @@ from programs import network
 
 from convert.formats.nir.writing import write
 from deploy.check import command
-from deploy.checking import Report, Row, check
+from simulators.checking import Report, Row, check
 from spikestrip.errors import BadInput
 from spikestrip.operations import LIF, Affine
 from spikestrip.program import chain

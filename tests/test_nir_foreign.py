@@ -297,6 +297,31 @@ def test_recurrence_around_a_nested_graph(tmp_path: Path) -> None:
     np.testing.assert_array_equal(answer(read(file, Rules(dt=1.0)), x)[0], recurrent_spikes(w, u, x[0]))
 
 
+def test_a_cycle_entered_at_a_node_without_state_is_reported(tmp_path: Path) -> None:
+    """The loop's edge into the neuron waits, and with it what enters before; others let the edge back wait."""
+    nodes: Nodes = {
+        "input": nir.Input(np.array([2])),
+        "a": nir.Affine(np.eye(2) / 2, np.zeros(2)),
+        "b": nir.LIF(np.full(2, 2.0), np.full(2, 2.0), np.zeros(2), np.ones(2)),
+        "output": nir.Output(np.array([2])),
+    }
+    edges = [("input", "a"), ("a", "b"), ("b", "a"), ("b", "output")]
+    file = save(tmp_path / "a.nir", nodes, edges)
+    result = reading(file, Rules(dt=1.0))
+    assert [remark for remark in result.remarks if "without state (a, b)" in remark]
+    x = np.random.default_rng(0).normal(1.5, 1, (1, 60, 2))
+    y = answer(result.program, x)[0]
+    v = s = late = np.zeros(2)
+    for t in range(60):
+        v = v / 2 + late
+        s = (v > 1) * 1.0
+        v = v * (1 - s)
+        late = (x[0, t] + s) / 2
+        np.testing.assert_array_equal(y[t], s)
+    with pytest.raises(BadInput, match="may delay another edge"):
+        read(file, Rules(integrate="as-importer:spikingjelly"))
+
+
 def test_several_stateful_nodes_in_a_cycle_are_reported(tmp_path: Path) -> None:
     ones = np.ones(2)
     nodes: Nodes = {

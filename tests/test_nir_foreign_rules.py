@@ -12,7 +12,7 @@ import pytest
 from test_nir_foreign import Nodes, answer, lone, save
 
 from convert.formats.nir.reading import Rules, read, reading
-from deploy.checking.checker import check
+from simulators.checking.checker import check
 from spikestrip.errors import BadInput
 
 N = 3

@@ -3,22 +3,30 @@
 from __future__ import annotations
 
 import logging
+import subprocess
+import sys
 import warnings
 from pathlib import Path
+from xml.etree import ElementTree
 
 import nir
 import numpy as np
 import pytest
-from importer_graphs import LONE, N, affine, chain, graphs, lif, save
-from importers_table import PAGE, page
 from stock_importers import IMPORTERS
 
 from convert.formats.nir.platforms import importers
 from convert.formats.nir.reading import Rules, read
-from deploy.checking import check
+from convert.formats.nir.reading.loading import load
+from simulators.checking import check
+from simulators.checking.machine import fire
+from simulators.checking.platforms import PLATFORMS
+from simulators.conformance.importers import judge, page, running
+from simulators.conformance.importers.graphs import LONE, N, affine, chain, drawn, graphs, lif, save
+from simulators.conformance.importers.stock import OURS, installed
 from spikestrip.errors import BadInput
 from spikestrip.execution import Stepper
 
+ROOT = Path(__file__).parent.parent
 GRAPHS = graphs()
 PAIRS = [pytest.param(name, graph, id=f"{name}-{graph}") for name in IMPORTERS for graph in GRAPHS]
 
@@ -112,7 +120,97 @@ def test_sinabs_integrate_and_fire_sends_several_spikes_and_has_a_floor(tmp_path
     np.testing.assert_array_equal(ours(path, x, "sinabs").reshape(theirs.shape), theirs)
 
 
-def test_page_is_up_to_date(tmp_path: Path) -> None:
-    for name in ("norse", "spikingjelly"):
-        pytest.importorskip(name, reason=f"{name} is not installed: pip install 'spikestrip[peers]'")
-    assert page() == PAGE.read_text(), "python tests/importers_table.py"
+@pytest.mark.parametrize("importer", IMPORTERS)
+@pytest.mark.parametrize("seeds", [range(60), pytest.param(range(60, 300), marks=pytest.mark.slow)], ids=str)
+def test_random_graphs_run_as_the_importer_runs_them(tmp_path: Path, importer: str, seeds: range) -> None:
+    """On 300 graphs: where its rule answers (for Sinabs with several spikes in a step), it is with its own values."""
+    platform, answered = next(row for row in PLATFORMS if row.importer == importer), 0
+    for seed in seeds:
+        path, x = save(drawn(seed), tmp_path / "a.nir")
+        try:
+            program = platform.machine(Rules()).program(load(path))
+        except BadInput:
+            continue
+        theirs = stock(importer, path, x)
+        assert theirs is not None, seed
+        # at a tie its own float32 may fall on either side
+        answers = [
+            fire(program, x, dtype, (program.output,)).spikes[program.output] for dtype in ("float32", "float64")
+        ]
+        alike = [np.isclose(answer.reshape(theirs.shape), theirs, rtol=1e-3, atol=1e-3) for answer in answers]
+        assert np.logical_or(*alike).all(), seed
+        answered += 1
+    assert answered > 5
+
+
+@pytest.mark.parametrize("importer", IMPORTERS)
+@pytest.mark.parametrize("seeds", [range(20), pytest.param(range(20, 60), marks=pytest.mark.slow)], ids=str)
+def test_check_says_what_the_importer_does_with_random_graphs(tmp_path: Path, importer: str, seeds: range) -> None:
+    seen = set()
+    for seed in seeds:
+        path, x = save(drawn(seed), tmp_path / "a.nir")
+        try:
+            found = next(row for row in check(path, x).rows if row.name == importer)
+        except BadInput:
+            continue
+        theirs = stock(importer, path, x)
+        if found.answer:
+            verdict = judge(importer, IMPORTERS[importer], path, x)
+            inner = found.first is not None and found.outputs == 0 and verdict.status == "exact"  # the output is alike
+            assert inner or verdict.status == {"same": "exact", "differs": "by rule"}[found.status], seed
+        elif found.status == "refused" and "stops at" in found.cause:
+            assert theirs is None, seed
+        seen.add(found.status)
+    assert {"refused"} < seen
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory: pytest.TempPathFactory) -> tuple[running.Table, Path]:
+    warnings.simplefilter("ignore")
+    folder = tmp_path_factory.mktemp("errors")
+    return running.run(installed(), folder), folder
+
+
+def test_the_page_is_up_to_date(table: tuple[running.Table, Path]) -> None:
+    for name in OURS:
+        if name not in installed():
+            pytest.skip(f"{name} is not installed: pip install 'spikestrip[peers]'")
+    written = (ROOT / "docs" / "nir-importers.md").read_text()
+    assert page.markdown(table[0]) == written, "python -m simulators.conformance nir -o FOLDER"
+
+
+def test_the_table_knows_what_is_known(table: tuple[running.Table, Path]) -> None:
+    rows = {graph: {name.split()[0]: verdict for name, verdict in row.items()} for graph, row in table[0].items()}
+    assert rows["LIF"]["snntorch"].status == "exact"
+    assert rows["LIF"]["sinabs"].status == "by rule"
+    assert rows["Delay"]["snntorch"].status == "refuses"
+    assert rows["Affine, Scale, LIF"]["sinabs"].status == "silently wrong"
+    assert "drops without a word" in rows["Affine, Scale, LIF"]["sinabs"].cause
+    assert rows["cycle: two LIF"]["snntorch"].status == "unsaid"
+    assert rows["Affine"]["nirtorch"].status == "silently wrong"
+
+
+def test_every_silent_error_leaves_a_reproducer_that_fails(table: tuple[running.Table, Path]) -> None:
+    wrong = [verdict for row in table[0].values() for verdict in row.values() if verdict.status == "silently wrong"]
+    left = sorted(table[1].iterdir())
+    assert len(left) == len(wrong)
+    for folder in (left[0], left[-1]):
+        ran = subprocess.run([sys.executable, "reproduce.py"], cwd=folder, capture_output=True, text=True, check=False)
+        assert ran.returncode == 1, ran.stderr
+        assert "Traceback" not in ran.stderr
+        assert ran.stdout.startswith("right")
+
+
+def test_names_of_plug_ins_are_escaped_and_badges_are_svg(table: tuple[running.Table, Path]) -> None:
+    named = {graph: {"<script>": next(iter(row.values()))} for graph, row in table[0].items()}
+    (badge,) = page.badges(named)
+    assert ElementTree.fromstring(badge.svg).tag.endswith("svg")
+    assert sum(badge.counts.values()) == len(GRAPHS)
+    assert "<script>" not in page.page(named)
+
+
+def test_an_importer_of_others_joins_the_table(tmp_path: Path) -> None:
+    path, x = save(GRAPHS["Affine"], tmp_path / "a.nir")
+    assert judge("theirs", lambda path, x: np.zeros((2, 60, N)), path, x).cause == "no rule of it is known here"
+    weight, bias = affine().weight, affine().bias
+    assert judge("theirs", lambda path, x: x @ weight.T + bias, path, x).status == "exact"

@@ -1,7 +1,13 @@
-"""``python -m simulators.conformance [-o docs/conformance.md] [BACKEND ...]``: run the suite and write its table."""
+"""``python -m simulators.conformance [-o docs/conformance.md] [BACKEND ...]``: run the suite and write its table.
+
+``python -m simulators.conformance nir -o FOLDER``: run the published importers of NIR instead.
+"""
 
 from __future__ import annotations
 
+import logging
+import sys
+import warnings
 from pathlib import Path
 
 import click
@@ -11,7 +17,7 @@ from simulators import backends
 from simulators.conformance import Failed, cases, run_case
 from simulators.conformance.table import table
 from spikestrip.command import main
-from spikestrip.files import atomic
+from spikestrip.files import atomic, write_json
 
 
 @click.command("conformance")
@@ -34,5 +40,27 @@ def command(names: tuple[str, ...], output: Path | None) -> int:
     return int(any(isinstance(result, Failed) for answers in results.values() for _, result in answers))
 
 
+@click.command("conformance nir")
+@click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="The folder to write.")
+def importers(output: Path) -> int:
+    """Give graphs of every kind of NIR node to every importer that is installed. FOLDER gets the table as Markdown,
+    HTML and JSON, a badge for each importer, and a reproducer for each silent error. Exit code 1 where there is one."""
+    from simulators.conformance.importers import installed, page, running
+
+    logging.disable()
+    warnings.simplefilter("ignore")
+    output.mkdir(parents=True, exist_ok=True)
+    table = running.run(installed(), output / "reproducers")
+    written = {"importers.md": page.markdown(table), "importers.html": page.page(table)}
+    written |= {f"{badge.importer.split()[0]}.svg": badge.svg for badge in page.badges(table)}
+    for name, text in written.items():
+        with atomic(output / name) as temporary:
+            temporary.write_text(text)
+    write_json(output / "importers.json", page.plain(table))
+    return int(any(verdict.status == "silently wrong" for row in table.values() for verdict in row.values()))
+
+
 if __name__ == "__main__":
+    if sys.argv[1:2] == ["nir"]:
+        main(importers, sys.argv[2:])
     main(command)

@@ -55,10 +55,10 @@ def _add(flat: Flat, graph: nir.NIRGraph, path: str, around: tuple[dict[str, Any
     scope = (graph.metadata, *around)
     nodes, edges = _with_ends(graph, path)
     delayed, ambiguous = cycles.delayed_edges({name: is_stateful(node) for name, node in nodes.items()}, edges)
-    for group in ambiguous:
+    for why, group in ambiguous:
         flat.remarks.append(
-            f"ambiguous: a cycle with several stateful nodes ({', '.join(path + name for name in group)}) is run with "
-            "one step of delay on each edge that enters one of them from inside it, which others may do otherwise"
+            f"ambiguous: a cycle with {why} ({', '.join(path + name for name in group)}) is run with one step of delay "
+            "on each edge that enters a stateful node from inside it, which others may do otherwise"
         )
     enter: dict[str, str] = {}
     leave: dict[str, str] = {}

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from deploy.checking.report import Report, Row
+from simulators.checking.report import Report, Row
 from spikestrip.files import atomic
 
 COLORS = ("green", "yellow", "magenta", "cyan", "blue", "bright_red", "bright_yellow", "bright_magenta")

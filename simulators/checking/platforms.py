@@ -12,7 +12,7 @@ from convert.formats.nir.platforms.importers import IMPORTERS
 from convert.formats.nir.reading.loading import Loaded
 from convert.formats.nir.reading.rules import IMPORTER, Rules
 from convert.formats.nir.reading.structure import STATEFUL, Flat
-from deploy.checking.machine import Late, Machine
+from simulators.checking.machine import Late, Machine
 
 FLOAT64 = ("lava",)
 NORSE_DT = 1e-3
@@ -95,7 +95,7 @@ def _by_importer(name: str, flat: Flat, leaves: list[tuple[str, nir.NIRNode]], c
         known = row.cycles.startswith("changes") and "cycle" in otherwise[1]
         return ("refused" if known else "unknown"), f"node {otherwise[0]} {otherwise[1]}"
     if cyclic is not None and any(remark.startswith("ambiguous") for remark in flat.remarks):
-        return "unknown", f"node {cyclic} stands in a cycle with another neuron, and {name} may delay another edge"
+        return "unknown", f"node {cyclic} stands in a cycle of which {name} may delay another edge"
     return None
 
 

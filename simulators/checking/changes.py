@@ -10,8 +10,8 @@ import numpy as np
 
 from convert.formats.nir.platforms.importers import IMPORTERS, Importer
 from convert.formats.nir.reading.rules import Rules, leak
-from deploy.checking.machine import Edit, Late, Machine
-from deploy.checking.platforms import Platform
+from simulators.checking.machine import Edit, Late, Machine
+from simulators.checking.platforms import Platform
 
 
 @dataclasses.dataclass(frozen=True)

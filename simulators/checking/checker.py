@@ -16,11 +16,11 @@ from convert.formats.nir.platforms.dialects import graph as dialect_graph
 from convert.formats.nir.reading import Rules, canonical, standard
 from convert.formats.nir.reading.loading import Loaded, load
 from convert.formats.nir.reading.structure import flatten
-from deploy.checking import remedies
-from deploy.checking.changes import Change, apply, departures, explain, rules_alone
-from deploy.checking.machine import Fired, Machine, fire
-from deploy.checking.platforms import PAPER, PLATFORMS, Platform
-from deploy.checking.report import Report, Row
+from simulators.checking import remedies
+from simulators.checking.changes import Change, apply, departures, explain, rules_alone
+from simulators.checking.machine import Fired, Machine, fire
+from simulators.checking.platforms import PAPER, PLATFORMS, Platform
+from simulators.checking.report import Report, Row
 from spikestrip import inputs
 from spikestrip.errors import BadInput
 from spikestrip.operations import LIF
@@ -32,12 +32,12 @@ NEARLY = 10  # a remedy that leaves more than a tenth of the differences is none
 
 def check(
     path: str | os.PathLike[str],
-    source: str | os.PathLike[str] | None = None,
+    source: str | os.PathLike[str] | np.ndarray | None = None,
     dt: float | None = None,
     reset: str | None = None,
     event_step: int | None = None,
 ) -> Report:
-    """Run the NIR file ``path`` on the input of the .npy file ``source`` under every platform's rule.
+    """Run the NIR file ``path`` on an input, an array or the .npy file ``source``, under every platform's rule.
 
     event_step: of a ``source`` that holds events (``spikestrip.events``).
 
@@ -55,7 +55,7 @@ def check(
             rules = dataclasses.replace(rules, dt=standard.step(loaded, rules))
         return _Checker(loaded, rules, source, ours, event_step).report()
     except BadInput as error:
-        if error.where in ("--dt", "--reset", "--event-step") or error.where == str(source):
+        if error.where in ("--dt", "--reset", "--event-step") or error.where == _named(source):
             raise
         raise BadInput(loaded.source, f"node {error.where}: {error.reason}") from error
 
@@ -65,7 +65,7 @@ class _Checker:
         self,
         loaded: Loaded,
         rules: Rules,
-        source: str | os.PathLike[str] | None,
+        source: str | os.PathLike[str] | np.ndarray | None,
         ours: bool,
         event_step: int | None,
     ) -> None:
@@ -86,7 +86,9 @@ class _Checker:
         self.spiking = tuple(layer.name for layer in self.program.spiking)
         self.resets = {layer.operation.reset_kind for layer in self.program.layers if isinstance(layer.operation, LIF)}
         shape = self.program.input_shape
-        if source is None:
+        if isinstance(source, np.ndarray):
+            self.x = inputs.expand(inputs.check(source, shape, "the input"), shape)
+        elif source is None:
             self.x = (np.random.default_rng(0).random((1, STEPS, *shape)) < RATE).astype(np.float32)
         else:
             self.x = inputs.expand(inputs.read(source, shape, event_step), shape)
@@ -115,7 +117,7 @@ class _Checker:
             "file": str(self.loaded.source),
             "nir": self.loaded.version,
             "nodes": len(self.program.layers),
-            "input": "Bernoulli spikes, rate 0.3, seed 0" if self.source is None else str(self.source),
+            "input": "Bernoulli spikes, rate 0.3, seed 0" if self.source is None else _named(self.source),
             "samples": batch,
             "steps": steps,
             "dt": self.rules.dt,
@@ -237,6 +239,10 @@ class _Checker:
         if not theirs.same(self.right):
             return ""
         return f"spikestrip to-nir {self.loaded.source.name} --dialect {platform.name}"
+
+
+def _named(source: object) -> str:
+    return "the input" if isinstance(source, np.ndarray) else str(source)
 
 
 def _first(wrong: dict[str, np.ndarray]) -> dict[str, Any] | None:

@@ -105,6 +105,41 @@ def graphs() -> dict[str, nir.NIRGraph]:
     return found
 
 
+def drawn(seed: int) -> nir.NIRGraph:
+    """A random graph of one to four nodes of any kind, with streams that meet, cycles, nesting."""
+    rng = np.random.default_rng(seed)
+    if rng.random() < 0.15:
+        frames = [name for name, (_, shape) in LONE.items() if len(shape) > 1]
+        node, shape = LONE[str(rng.choice(frames))]
+        return chain([node], shape)
+    names = "abcd"[: rng.integers(1, 5)]
+    nodes: dict[str, nir.NIRNode] = {name: _drawn(rng) for name in names}
+    edges = list(itertools.pairwise(["input", *names, "output"]))
+    if len(names) > 2 and rng.random() < 0.2:
+        edges.append((names[0], names[2]))
+    if rng.random() < 0.25:
+        source = str(rng.choice(list(names)))
+        edges.append((source, str(rng.choice([name for name in names if name <= source]))))
+    ends = {"input": nir.Input(np.array([N])), "output": nir.Output(np.array([N]))}
+    graph = wired({**ends, **nodes}, edges)
+    return wired({**ends, "a": graph}, [("input", "a"), ("a", "output")]) if rng.random() < 0.2 else graph
+
+
+def _drawn(rng: np.random.Generator) -> nir.NIRNode:
+    """A node on N channels; half of them a synapse or an LIF as files have them."""
+    lone = [name for name, (_, shape) in LONE.items() if shape == (N,)]
+    kind = rng.choice(["affine", "lif", "any"], p=[0.3, 0.4, 0.3])
+    if kind == "affine":
+        return nir.Affine(rng.normal(0.3, 1, (N, N)).astype(np.float32), rng.normal(0, 0.5, N).astype(np.float32))
+    if kind == "any":
+        return LONE[str(rng.choice(lone))][0]
+    tau, r = rng.choice([2.0, 4, 20]), rng.choice([1, 1, 0])
+    node = lif(tau * DT, r or tau, threshold=rng.uniform(0.2, 0.8), reset=rng.choice([0, 0, 0.1]))
+    if rng.random() < 0.2:
+        node.v_threshold = node.v_threshold * rng.uniform(1, 2, N)
+    return node
+
+
 def chain(nodes: list[nir.NIRNode], shape: tuple[int, ...]) -> nir.NIRGraph:
     """``nodes`` in a row, named a, b, c ..."""
     x = nir.Input(np.array(shape))

@@ -10,9 +10,9 @@ import numpy as np
 
 from convert.formats.nir.platforms.importers import IMPORTERS, Importer
 from convert.formats.nir.reading.rules import Rules, leak
-from deploy.checking.changes import Change
-from deploy.checking.machine import Edit, Fired, Machine
-from deploy.checking.platforms import Platform
+from simulators.checking.changes import Change
+from simulators.checking.machine import Edit, Fired, Machine
+from simulators.checking.platforms import Platform
 from spikestrip.operations import LIF, Affine
 from spikestrip.program import INPUT, Program
 
