@@ -4,7 +4,7 @@ BIN := .venv/bin
 # two processes of one thread each: small tensors lose more than they gain by threads
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
-.PHONY: setup demo test test-all test-gpu bench bench-gpu lint clean
+.PHONY: setup demo test test-all test-gpu bench bench-gpu docs lint clean
 
 demo: setup
 	$(BIN)/spikestrip demo --out runs/demo
@@ -27,6 +27,9 @@ bench: setup
 	mkdir -p runs
 	$(BIN)/python benchmarks/train_speed.py --json runs/train_speed.json
 
+docs: setup
+	$(BIN)/mkdocs build --strict --site-dir runs/site
+
 lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -40,7 +43,7 @@ setup: .venv/complete
 .venv/complete: pyproject.toml constraints.txt Makefile
 	$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Spikestrip needs Python 3.11 or newer")'
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[train,sim,lava,sinabs,report,fit,dev]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[train,sim,lava,sinabs,report,fit,docs,dev]'
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-deps --ignore-requires-python lava-nc sinabs
 	touch $@
 

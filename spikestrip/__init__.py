@@ -5,8 +5,8 @@
     a, b = ss.simulate(program, x), ss.simulate(program, x, "onnxruntime", dtype="float32")
     ss.verify(a, b, program)
 
-The names of the upper floors are loaded when they are used (PEP 562), and named as strings: the one exception to the
-rule that each floor knows only those below it.
+The names of the upper floors are loaded when they are used (PEP 562), and named as strings: the one exception, with
+``spikestrip.aliases``, to the rule that each floor knows only those below it.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from spikestrip import aliases
 from spikestrip.errors import BadInput, Refused, SimulatorFault, SpikestripError
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from spikestrip.trace import Trace, read
 
 __version__ = "0.1.0"
+aliases.install()
 
 _LAZY = {
     "Layer": "spikestrip.program",

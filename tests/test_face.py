@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import subprocess
 import sys
 from pathlib import Path
@@ -125,3 +126,20 @@ def test_the_face_is_light_and_needs_no_torch(program: ss.Program, x: np.ndarray
     )
     done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def test_upper_floors_by_longer_names_are_the_same_modules() -> None:
+    alias = importlib.import_module("spikestrip.convert.formats.onnx")
+    own = importlib.import_module("convert.formats.onnx")
+    assert alias is own
+    assert own.__spec__ is not None
+    assert own.__spec__.name == own.__name__ == "convert.formats.onnx"
+    with pytest.raises(ModuleNotFoundError, match=r"convert\.nothing"):
+        importlib.import_module("spikestrip.convert.nothing")
+
+
+def test_a_module_that_hides_ours_is_named(tmp_path: Path) -> None:
+    (tmp_path / "train.py").write_text("")
+    code = f"import sys; sys.path.insert(0, {str(tmp_path)!r})\nimport spikestrip.train.loop"
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert f"train is {tmp_path / 'train.py'} here" in ran.stderr.splitlines()[-1]
