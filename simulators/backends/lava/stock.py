@@ -46,6 +46,11 @@ def _reason(program: Program, layer: Layer) -> str | None:
         return "has a delayed edge, reads the input as it is, or no vector"
     if isinstance(operation, Scale):
         return None if layer.name == program.output and len(sources) == 1 else "multiplies reals"
+    read = readers(program, layer.name)
+    on = [each for each in read if not isinstance(each.operation, Scale)]
+    ends = layer.name == program.output or len(on) < len(read)  # a GradedVec there would wrap, and send -2^31 as 0
+    if ends and (isinstance(operation, Join) or (on and isinstance(operation, (*SYNAPSES, FixedS4D)))):
+        return "is read out as well as read on, or is no synapse's own sum"
     if isinstance(operation, Join):
         alone = all(len(readers(program, source)) == 1 for source in layer.inputs)
         own = alone and all(isinstance(each, SYNAPSES) for each in sources)
@@ -58,7 +63,9 @@ def _reason(program: Program, layer: Layer) -> str | None:
         return None if len(readers(program, layer.inputs[0])) == 1 else "shares what enters it"
     if isinstance(operation, FixedCurrent) or not isinstance(operation, (*SYNAPSES, FixedS4D)):
         return "has no stock process here"
-    return None if len(sources) == 1 else "reads several streams; join them first"
+    if len(sources) != 1:
+        return "reads several streams; join them first"
+    return "reads what a Sigma sends" if isinstance(sources[0], FixedReadout) else None
 
 
 def to_lava(program: Program, x: np.ndarray | None = None, steps: int = 1000) -> StockNetwork:

@@ -1,8 +1,9 @@
 """An integer program as a network of stock lava-nc processes alone, fixed point: what a chip's compiler would take.
 
 Every stock synapse sends a step late, so that a process that stands ``depth`` synapses behind the input does in Lava's
-step t + depth what the program says of step t: paths that meet are made equally long (DelayDense), and constant sources
-begin with their depth. Nothing else is added, and the arithmetic is stock Lava's own.
+step t + depth what the program says of step t: paths that meet are made equally long (DelaySparse; DelayDense would add
+in int64 before it shifts), and constant sources begin with their depth. Nothing else is added, and the arithmetic is
+stock Lava's own.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from spikestrip.operations import (
     FixedS4D,
     FixedScale,
     Join,
+    Scale,
 )
 from spikestrip.program import Layer, Program
 
@@ -40,14 +42,13 @@ class FixedBuilder(Builder):
 
     def __init__(self, program: Program, x: np.ndarray) -> None:
         with compat.importable():
-            from lava.proc.dense.process import DelayDense
             from lava.proc.graded.process import GradedVec
             from lava.proc.io.source import RingBuffer
             from lava.proc.lif.process import LIF
             from lava.proc.sdn.process import Sigma
-            from lava.proc.sparse.process import Sparse
+            from lava.proc.sparse.process import DelaySparse, Sparse
             from lava.utils.weightutils import SignMode
-        self.DelayDense, self.GradedVec, self.RingBuffer, self.LIF = DelayDense, GradedVec, RingBuffer, LIF
+        self.DelaySparse, self.GradedVec, self.RingBuffer, self.LIF = DelaySparse, GradedVec, RingBuffer, LIF
         self.Sigma, self.Sparse, self.SignMode = Sigma, Sparse, SignMode
         super().__init__(program, x)
         first = program.layers[0]
@@ -83,6 +84,11 @@ class FixedBuilder(Builder):
         return isinstance(reader.operation, Join | FixedLIF | FixedReadout)
 
     def _graded(self, name: str, synapses: list[str], size: int) -> None:
+        """Send the sum on: a GradedVec, or, of the output, an identity: a GradedVec sends nothing for -2^31."""
+        if all(isinstance(reader.operation, Scale) for reader in readers(self.program, name)):
+            whole = self._process(f"{name}_node", np.eye(size, dtype=np.int32), 0)
+            self._sent(name, whole.a_out, self._enter(whole.s_in, synapses, size) + 1)
+            return
         node = self._add(f"{name}_node", self.GradedVec(shape=(size,), vth=0))
         self._sent(name, node.s_out, self._enter(node.a_in, synapses, size))
 
@@ -179,11 +185,19 @@ class FixedBuilder(Builder):
         late: int = 0,
         apart: bool = True,
     ) -> Any:
-        """``matrix`` for every copy of the network; ``apart``: each copy has its own source."""
-        from scipy.sparse import csr_matrix, kron
+        """``matrix`` for every copy of the network, connected; ``apart``: each copy has its own source."""
+        from scipy.sparse import kron
 
         copies = np.eye(self.copies) if apart else np.ones((self.copies, 1))
-        whole = csr_matrix(kron(copies, matrix)).astype(np.int32)
+        process = self._process(name, kron(copies, matrix), exponent, graded, late)
+        sends.connect(process.s_in)
+        process.a_out.connect(port)
+        return process
+
+    def _process(self, name: str, matrix: Any, exponent: int, graded: bool = True, late: int = 0) -> Any:
+        from scipy.sparse import csr_matrix
+
+        whole = csr_matrix(matrix).astype(np.int32)
         low, high = whole.min(), whole.max()
         one_sign = self.SignMode.INHIBITORY if low < 0 else self.SignMode.EXCITATORY
         mode = self.SignMode.MIXED if low < 0 < high else one_sign
@@ -192,10 +206,6 @@ class FixedBuilder(Builder):
         if late > LONGEST_DELAY:
             raise Refused(name, f"must wait {late} steps, and a delay has 6 bits")
         if late:
-            dense = whole.toarray()
-            process = self.DelayDense(weights=dense, delays=np.where(dense, late, 0), **options)
-        else:
-            process = self.Sparse(weights=whole, **options)
-        sends.connect(process.s_in)
-        process.a_out.connect(port)
-        return self._add(name, process)
+            delays = (whole != 0).astype(int) * late
+            return self._add(name, self.DelaySparse(weights=whole, delays=delays, **options))
+        return self._add(name, self.Sparse(weights=whole, **options))

@@ -10,7 +10,7 @@ import numpy as np
 from simulators.backends.lava import compat
 from spikestrip.program import Program
 
-LONGEST_DELAY = 63  # DelayDense: 6 bits
+LONGEST_DELAY = 63  # DelaySparse: 6 bits
 
 
 @dataclasses.dataclass
