@@ -27,7 +27,7 @@ def fit(program: Program, chip: Chip, measured: Measured | None = None) -> Answe
 
 
 @click.command("fit")
-@click.argument("model", type=click.Path(path_type=Path))
+@click.argument("models", metavar="MODEL...", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--chip", "name", required=True, help="loihi2, speck2e, speck2f, or a .toml file with a chip's limits.")
 @click.option("--input", "source", type=click.Path(path_type=Path), help="x.npy: (B, T, C), to measure rates on.")
 @click.option("--trace", type=click.Path(path_type=Path), help="t.h5: a run of MODEL, to take its rates.")
@@ -35,39 +35,51 @@ def fit(program: Program, chip: Chip, measured: Measured | None = None) -> Answe
 @click.option("--plot", type=click.Path(path_type=Path), help="Draw the cores as a PNG here.")
 @rules_options
 def command(
-    model: Path, name: str, source: Path | None, trace: Path | None, report: Path | None, plot: Path | None,
-    **rules: str | float | None,
+    models: tuple[Path, ...], name: str, source: Path | None, trace: Path | None, report: Path | None,
+    plot: Path | None, **rules: str | float | None,
 ) -> int:  # fmt: skip
     """Say whether the network in MODEL (.nir, .onnx, .pt, .safetensors) fits on a chip, on which cores, or why not.
 
-    Exit code 0: it fits; 1: it does not; 2: it can't be judged.
+    Several models, such as one network's two mappings, are compared side by side. Exit code 0: it fits, or all do;
+    1: it does not; 2: it can't be judged.
     """
     from deploy.fitting import chip, measured, table
+    from deploy.fitting.answer import FORMAT, VERSION
     from spikestrip.files import atomic, writable, write_json
 
     if source is not None and trace is not None:
         raise BadInput("--trace", "is not given together with --input: rates come from one run")
+    if len(models) > 1 and (trace is not None or plot is not None):
+        raise BadInput("--trace, --plot", "are of one model; --input measures the rates of several")
+    if len(set(models)) < len(models):
+        raise BadInput("MODEL", "is given twice")
     for target in (report, plot):
         if target is not None:
-            writable(target, (*files(model), source, trace, name))
+            writable(target, (*(file for model in models for file in files(model)), source, trace, name))
     known = chip.read(name)
-    program = announced(model, stated(rules)).program
-    run = None
-    if source is not None:
-        run = measured.simulated(program, source)
-    elif trace is not None:
-        run = measured.recorded(program, trace)
-    answer = fit(program, known, run)
-    table.show(answer, terminal())
+    answers = {}
+    for model in models:
+        program = announced(model, stated(rules)).program
+        run = None
+        if source is not None:
+            run = measured.simulated(program, source)
+        elif trace is not None:
+            run = measured.recorded(program, trace)
+        answers[str(model)] = fit(program, known, run)
+    if len(answers) > 1:
+        table.compare(answers, terminal())
+    else:
+        table.show(answers[str(models[0])], terminal())
     if report is not None:
-        write_json(report, {"model": str(model), **answer.json()})
+        found = [{"model": model, **answer.json()} for model, answer in answers.items()]
+        write_json(report, found[0] if len(found) == 1 else {"format": FORMAT, "version": VERSION, "compared": found})
     if plot is not None:
         from deploy.fitting.picture import draw
 
-        figure = draw(answer)
+        figure = draw(answers[str(models[0])])
         with atomic(plot) as path:
             figure.savefig(path, format="png", dpi=150)
-    return 0 if answer.fits else 1
+    return 0 if all(answer.fits for answer in answers.values()) else 1
 
 
 if __name__ == "__main__":

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from spikestrip.program import Program
 
 CHECKED = 8  # samples of the calibration set on which spikes are compared and explained
-HARDWARE_EXPONENTS = range(-8, 8)
 NOISE = (4, 256)  # samples and steps, where no calibration set is given
 EVENTS = 0.1  # of a Speck's inputs have an event in a step, where no calibration set is given
 
@@ -151,6 +150,8 @@ def _speck(model: Path, program: Program, chip: str) -> tuple[Program, Callable[
 
 
 def _choices(choices: list[Choice]) -> Table:
+    from convert.lowering.loihi2_words import HARDWARE_EXPONENTS
+
     table = Table("layer", "matrix", "exponents of its words", "largest error / largest value")
     for choice in choices:
         beyond = any(exponent not in HARDWARE_EXPONENTS for exponent in choice.exponents)

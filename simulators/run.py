@@ -161,6 +161,7 @@ def _versions() -> str:
 )
 @click.option("--dtype", type=click.Choice(get_args(Dtype)), default="float64", help="Arithmetic.")
 @click.option("--device", default="cpu", help="cpu, or cuda where the backend has it.")
+@click.option("--processes", type=click.Choice(["stock"]), help="lava: processes that lava-nc ships, or a refusal.")
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="The trace to write (HDF5).")
 @event_step_option
 @rules_options
@@ -170,6 +171,7 @@ def command(
     source: Path,
     dtype: Dtype,
     device: str,
+    processes: str | None,
     output: Path,
     event_step: int | None,
     **rules: str | float | None,
@@ -181,7 +183,7 @@ def command(
     writable(output, (model, source))
     read = announced(model, stated(rules))
     x = inputs.read(source, read.program.input_shape, event_step)
-    backend = backends.load(name)
+    backend = backends.load(name, **({} if processes is None else {"processes": processes}))
     with tqdm(total=x.shape[0] * x.shape[1], desc=f"simulate on {name}", unit="step", unit_scale=True) as bar:
         remarks = {"remarks": "; ".join(read.remarks)} if read.remarks else {}
         with trace.writing(output, len(x)) as writer:

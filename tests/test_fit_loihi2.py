@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import json
 from pathlib import Path
@@ -11,11 +12,14 @@ import pytest
 from commands import run
 from programs import gaussian, network
 
+from convert.lowering.loihi2 import loihi2
+from convert.lowering.loihi2_microcode import microcode
 from deploy.fit import command, fit
 from deploy.fitting import chip as chips
 from deploy.fitting.demands import ROWS, groups
 from deploy.fitting.measured import Measured
 from deploy.fitting.placement import at_least, costs, fill, limits, placements
+from simulators.conformance import integers
 from simulators.run import simulate
 from spikestrip.errors import Refused
 from spikestrip.operations import GLU, LIF, OPERATIONS, S4D, Affine, Join, LeakyIntegrator, Scale
@@ -96,6 +100,77 @@ def test_what_a_network_takes_counted_by_hand() -> None:
         "h_readout": (3, 4, 24 + 12),
         "j_gate": (3, 2 * 3, 2 * 24),  # two rows and their biases
     }
+
+
+def test_what_the_stock_mapping_takes_counted_by_hand() -> None:
+    """Two words but in the skip; 3 modes: 6 states and the input are 7 graded neurons for each of 6 channels."""
+    program = integers.network(np.random.default_rng(1))
+    found = {group.name: (group.neurons, group.synapses, group.bits) for group in groups(program, LOIHI2)}
+    # a state is reached by itself, by re and im of its mode in each word of A - 1, by a constant, and by words of B
+    assert found == {
+        "n00_encoder": (6, 2 * 2, 24 + 24),
+        "n01_ssm": (6, 6 * (1 + 2 * 2 + 1 + 2) + 1, 7 * 24),
+        "n02_spike": (6, 2 * 7, 24),
+        "n05_join": (6, 2 * 6 + 1, 24 + 24),
+        "n07_readout": (4, 2 * 6, 24 + 24),
+        "z_reals": (4, 1, 24),
+    }
+    x = np.random.default_rng(2).random((2, 15, 2))
+    seen = Measured(simulate(program, x), "test")
+    spikes = seen.run.spikes["n02_spike"].sum(axis=2).reshape(-1)
+    for answer in (fit(program, LOIHI2), fit(program, LOIHI2, seen)):
+        assert answer.totals["neurons"] == {"max": 6 + 6 * 7 + 6 + 6 + 4 + 4}
+        # the encoder's to the SSM and to the join; the SSM's to the neurons, and 36 states to themselves
+        graded = 2 * 6 + (42 + 36) + 6 + 4 + 4
+        most = 6 if answer.measured is None else spikes.max()
+        assert answer.totals["messages"]["max"] == graded + most
+        assert any("outside -8..7" in line and "n01_ssm" in line for line in answer.unknown)
+    assert answer.totals["messages"]["mean"] == pytest.approx(graded + spikes.mean())
+    done = seen.operations("n00_encoder") + seen.operations("n03_mix") + seen.operations("n04_skip")
+    done = done + seen.operations("n06_head") + seen.operations("z_reals") + 6 * (6 * 6 + 6 * 2 + 1) + 6 * 2 * 7
+    assert answer.totals["synaptic_operations"] == {"max": done.max(), "mean": pytest.approx(done.mean())}
+
+
+def test_an_ssm_of_integers_that_no_neurons_read_is_refused() -> None:
+    layers = integers.network(np.random.default_rng(1)).layers[:3]
+    with pytest.raises(Refused, match=r"n01_ssm.*is read by what isn't one layer of neurons"):
+        fit(Program((2,), layers, "n01_ssm"), LOIHI2)
+
+
+def test_two_mappings_side_by_side(tmp_path: Path) -> None:
+    """The microcode's SSM is a neuron for each channel, which sends y alone."""
+    import spikestrip as ss
+
+    rng = np.random.default_rng(5)
+    program = network(rng, inputs=2, hidden=8, modes=4, blocks=1, neuron="hard")
+    program = dataclasses.replace(program, layers=tuple(
+        dataclasses.replace(layer, operation=LIF(np.full(8, 0.125), np.ones(8)))
+        if isinstance(layer.operation, LIF) else layer for layer in program.layers
+    ))  # fmt: skip
+    x = gaussian(rng, program, 2, 30)
+    np.save(tmp_path / "x.npy", x.astype(np.float32))
+    for name, lowered in (("stock", loihi2(program, x)), ("micro", microcode(program, x))):
+        ss.save(lowered.program, tmp_path / f"{name}.nir")
+    models = (tmp_path / "stock.nir", tmp_path / "micro.nir")
+    done = run(command, *models, "--chip", "loihi2", "--input", tmp_path / "x.npy", "--json", tmp_path / "fit.json")
+    assert done.code == 0, done.stderr
+    assert "side by side" in done.stdout
+    stock, micro = json.loads((tmp_path / "fit.json").read_text())["compared"]
+    schema = json.loads((chips.CHIPS.parent / "fitting" / "fit.schema.json").read_text())
+    for found in (stock, micro):
+        check(found, schema, schema)
+        assert found["cores"] == 1
+        assert found["placements"][0]["step_seconds_at_least"] is None
+    assert stock["totals"]["neurons"]["max"] - micro["totals"]["neurons"]["max"] == 8 * 9 - 8
+    spared = stock["totals"]["messages"]["mean"] - micro["totals"]["messages"]["mean"]
+    assert 8 * (9 + 8) - 8 - 8 < spared < 8 * (9 + 8) - 8 + 8  # but for spikes that differ, 8 at the most in a step
+    for arguments, said in (
+        ((models[0], models[0]), "MODEL is given twice"),
+        ((*models, "--trace", "t.h5"), "are of one model"),
+    ):
+        refused = run(command, *arguments, "--chip", "loihi2")
+        assert refused.code == 2
+        assert said in refused.stderr.replace(":", "")
 
 
 def test_every_operation_has_a_row_and_one_without_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import multiprocessing
 import os
-import signal
 import socket
 import subprocess
 import sys
@@ -13,7 +13,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from test_lava_supervision import actors, mark  # noqa: F401 - a fixture
 
 from convert.formats.nir.reading import read
 from convert.formats.nir.writing import write
@@ -22,11 +21,12 @@ from simulators.backends.lava import LavaBackend, report, stock, stock_run
 from simulators.conformance import integers, networks
 from simulators.run import simulate
 from spikestrip import ledger
-from spikestrip.errors import BadInput, Refused, SimulatorFault
+from spikestrip.errors import BadInput, Refused
 from spikestrip.execution import Stepper
-from spikestrip.operations import FixedAffine, FixedInput, FixedLIF, FixedReadout, FixedS4D, Scale
+from spikestrip.operations import FixedAffine, FixedInput, FixedLIF, FixedReadout, FixedS4D, FixedScale, Join, Scale
 from spikestrip.operations.fixed import held
-from spikestrip.program import chain
+from spikestrip.operations.fixed.words import message
+from spikestrip.program import Layer, Program, chain
 
 LAVA = any(distribution.name == "lava-nc" for distribution in distributions())
 needs_lava = pytest.mark.skipif(not LAVA, reason="needs lava-nc")
@@ -92,6 +92,9 @@ def test_what_leaves_its_width_is_counted() -> None:
     assert wide.exceeded({}, np.array([[2.0**23 - 1]])) == [0]
     assert wide.exceeded({}, np.array([[2.0**23]])) == [1]
     assert wide.exceeded({}, np.array([[2.0**31 // 255 + 1]])) == [2]  # the message, and the sum in int32
+    two = FixedAffine(np.full((2, 1, 1), 128, np.int16), np.array([0, 0], np.int8))
+    assert two.exceeded({}, np.array([[2.0**23 - 1]])) == [0]
+    assert FixedAffine(two.weight, two.exponent, np.array([256])).exceeded({}, np.array([[2.0**23 - 1]])) == [1]
     neuron = FixedLIF(0, 131071)
     assert neuron.exceeded({"v": np.zeros((1, 1))}, np.array([[32767.0]])) == [0]
     assert neuron.exceeded({"v": np.zeros((1, 1))}, np.array([[32768.0]])) == [1]
@@ -158,18 +161,97 @@ def test_stock_lava_is_the_program() -> None:
             np.testing.assert_array_equal(values, stepper.state[name][key], f"{name} {key}")
 
 
-@needs_lava
-def test_a_killed_stock_process(mark: str) -> None:  # noqa: F811
-    rng = np.random.default_rng(6)
-    killed: list[int] = []
+def overflowing(rng: np.random.Generator) -> tuple[Program, np.ndarray]:
+    """``integers.network`` with messages of 24 bits and shifts to the left: every sum leaves int32 now and then."""
+    program = integers.network(rng)
+    larger = {
+        "a_integers": FixedInput(22, 24),
+        "n00_encoder": dataclasses.replace(program["n00_encoder"].operation, exponent=np.array([3, -6], np.int8)),
+        "n01_ssm": dataclasses.replace(program["n01_ssm"].operation, b_exp=np.array([2, -6], np.int8)),
+        "n03_mix": dataclasses.replace(program["n03_mix"].operation, exponent=np.array([23, -3], np.int8)),
+        "n04_skip": dataclasses.replace(program["n04_skip"].operation, exponent=np.array([4], np.int8)),
+        "n06_head": dataclasses.replace(program["n06_head"].operation, exponent=np.array([5, -3], np.int8)),
+    }
+    layers = tuple(
+        dataclasses.replace(layer, operation=larger.get(layer.name, layer.operation)) for layer in program.layers
+    )
+    return dataclasses.replace(program, layers=layers), rng.random((5, 30, 2))
 
-    def kill(steps: int) -> None:
-        if not killed:
-            killed.append(actors(mark)[0])
-            os.kill(killed[0], signal.SIGKILL)
 
-    with pytest.raises(SimulatorFault, match="killed by SIGKILL"):
-        LavaBackend().run(integers.network(rng), rng.random((1, 3000, 2)), "float64", "cpu", kill)
+def test_sums_beyond_int32_wrap_alike_everywhere(tmp_path: Path) -> None:
+    """numpy, torch, ONNX Runtime, raster and stock Lava; and the ledger counts them, in every layer that adds."""
+    program, x = overflowing(np.random.default_rng(8))
+    trace = simulate(program, x)
+    for name in ("n00_encoder", "n01_ssm", "n03_mix", "n04_skip", "n06_head", "n07_readout"):
+        assert trace.events[name]["saturations"].any(), name
+    assert np.abs(trace.output).max() > 2**30 * 2.0**-6 / x.shape[1]
+    assert 0 < trace.spikes["n02_spike"].mean() < 1
+    for backend in ("torch", "onnxruntime", "raster", *(("lava",) if LAVA else ())):
+        other = simulate(program, x, backend)
+        np.testing.assert_array_equal(other.spikes["n02_spike"], trace.spikes["n02_spike"], backend)
+        np.testing.assert_array_equal(other.output, trace.output, backend)
+    if LAVA:
+        assert other.attrs["processes"] == "stock"
+
+
+def test_the_end_of_int32() -> None:
+    """-2^31: a GradedVec between two synapses sends 0 in its place; what is read out keeps it."""
+    words = np.array([[1, 0], [0, 64]], np.int16)
+    program = chain(
+        (2,),
+        [
+            ("a", FixedInput(0, 24)),
+            ("b", FixedScale(np.full((1, 2), 64, np.int16), np.array([3], np.int8))),
+            ("c", FixedScale(words, np.array([-1, 3], np.int8))),
+            ("d", Scale(np.ones(2))),
+        ],
+    )
+    x = np.array([[[-(2.0**22), -(2.0**13)], [1, 1]]])  # b: -2^31 and -2^22; c: 0 for nothing, and -2^31
+    expected = [[[0, -(2.0**31)], [256, 2.0**18]]]
+    for backend in ("numpy", *(("lava",) if LAVA else ())):
+        seen = simulate(program, x, backend)
+        np.testing.assert_array_equal(seen.output, expected, backend)
+    assert not LAVA or seen.attrs["processes"] == "stock"
+
+
+def test_s4d_wraps_as_int32_does() -> None:
+    """Numpy's own int32, word by word: states and sums far beyond it; a GradedVec sends -2^31 as 0."""
+    rng = np.random.default_rng(9)
+    op = dataclasses.replace(integers.s4d(rng, 3, 2), b_exp=np.array([6, -3], np.int8))
+    x = rng.integers(-(1 << 23), 1 << 23, (30, 3))
+    state = {name: np.zeros((1, 2, 3)) for name in ("re", "im")}
+    re, im = (np.zeros((2, 3), np.int32) for _ in range(2))
+
+    def word(total: np.ndarray, exponent: int) -> np.ndarray:
+        assert total.dtype == np.int32
+        return total << exponent if exponent > 0 else total >> -exponent
+
+    def i32(values: np.ndarray) -> np.ndarray:
+        return values.astype(np.int32)
+
+    beyond = 0
+    for row in x:
+        u, wide = i32(row), np.zeros((2, 3))
+        parts = [re + np.int32(op.rounding), im + np.int32(op.rounding)]
+        for k in range(2):
+            a, b, e = i32(op.a_re[k]), i32(op.a_im[k]), int(op.a_exp[k])
+            parts[0] = parts[0] + word(a * re - b * im, e) + word(i32(op.b_re[k]) * u, int(op.b_exp[k]))
+            parts[1] = parts[1] + word(b * re + a * im, e) + word(i32(op.b_im[k]) * u, int(op.b_exp[k]))
+            wide = np.maximum(wide, np.abs(op.b_re[k].astype(float) * row * 2.0 ** op.b_exp[k]))
+        re, im = (np.where(part == -(2**31), 0, part).astype(np.int32) for part in parts)
+        beyond += np.count_nonzero(wide >= 2**31)
+        state, y = op.step(np, state, row[None].astype(float))
+        np.testing.assert_array_equal(state["re"][0], re)
+        np.testing.assert_array_equal(state["im"][0], im)
+        total = np.zeros(3, np.int32)
+        for k in range(2):
+            read = i32(op.d[k]) * u
+            for n in range(2):
+                read = read + i32(op.c_re[k, n]) * re[n] + i32(op.c_im[k, n]) * im[n]
+            total = total + word(read, int(op.c_exp[k]))
+        np.testing.assert_array_equal(y[0], total)
+    assert beyond > 100
+    np.testing.assert_array_equal(message(np, np.array([-(2.0**31), 1 - 2.0**31, 2.0**31])), [0, 1 - 2.0**31, 0])
 
 
 def test_a_stock_process_that_raises_says_so() -> None:
@@ -215,3 +297,19 @@ def test_what_stock_lava_has_no_process_for() -> None:
     assert stock.refuses(alone) == "it doesn't begin with fixed_input"
     reals = chain((4,), [("a", FixedInput(0, 8)), ("b", Scale(np.ones(4))), ("c", FixedReadout())])
     assert stock.refuses(reals) == "layer b (scale) multiplies reals"
+
+
+def test_what_a_graded_neuron_would_change_is_refused() -> None:
+    """It wraps a join's sum, and sends -2^31 as 0: read out or accumulated it would be another number than ours."""
+    word = FixedScale(np.ones((1, 4), np.int16), np.array([0], np.int8))
+    entry = ("a", FixedInput(0, 8))
+    joined = chain((4,), [entry, ("b", word), ("c", Join()), ("d", Scale(np.ones(4)))])
+    assert stock.refuses(joined) == "layer c (join) is read out as well as read on, or is no synapse's own sum"
+    both = Program(
+        (4,),
+        (*chain((4,), [entry, ("b", word), ("c", word)]).layers, Layer("d", Scale(np.ones(4)), ("b",))),
+        "d",
+    )
+    assert stock.refuses(both) == "layer b (fixed_scale) is read out as well as read on, or is no synapse's own sum"
+    again = chain((4,), [entry, ("b", word), ("c", FixedReadout()), ("d", word), ("e", Scale(np.ones(4)))])
+    assert stock.refuses(again) == "layer d (fixed_scale) reads what a Sigma sends"

@@ -16,9 +16,10 @@ import pytest
 from faulty import Faulty
 
 from simulators.backends.lava import LavaBackend
+from simulators.conformance import integers
 from spikestrip.errors import SimulatorFault
-from spikestrip.operations import Join, Scale
-from spikestrip.program import chain
+from spikestrip.operations import LIF, Affine, FixedInput, FixedLIF, FixedProgrammedLIF, Join, Scale
+from spikestrip.program import Program, chain
 
 if not any(distribution.name == "lava-nc" for distribution in distributions()):
     pytest.skip("needs lava-nc", allow_module_level=True)
@@ -30,6 +31,37 @@ def run(fault: str, progress: Callable[[int], object] = lambda steps: None, pati
     steps = 5000 if fault == "slow" else 6
     program = chain((2,), [("a", Join()), ("b", Faulty(fault)), ("c", Scale(np.float32([2, 3])))])
     LavaBackend(patience).run(program, np.ones((2, steps, 2), np.float32), "float64", "cpu", progress)
+
+
+def programs() -> dict[str, tuple[Program, LavaBackend]]:
+    """One for each kind of process that a run can consist of, but for those of ``run``."""
+    rng = np.random.default_rng(4)
+    entry, soft = ("a", FixedInput(8, 16)), FixedProgrammedLIF(*integers.membrane(rng, 2), soft=True)
+    return {
+        "stock, integers": (
+            chain((2,), [entry, ("b", integers.affine(rng, 2, 3)), ("c", FixedLIF(3584, 90))]),
+            LavaBackend(),
+        ),
+        "microcode": (chain((2,), [entry, ("b", integers.modes(rng, 2, 3)), ("c", soft)]), LavaBackend()),
+        "stock, floats": (
+            chain((2,), [("b", Affine(np.eye(2, dtype=np.float32))), ("c", LIF(np.full(2, 0.5), np.ones(2)))]),
+            LavaBackend(processes="stock"),
+        ),
+    }
+
+
+KINDS = ["ours, slow", "stock, integers", "microcode", "stock, floats"]
+kinds = pytest.mark.parametrize("kind", KINDS)
+
+
+def run_long(kind: str, progress: Callable[[int], object], patience: float = 60) -> None:
+    """A run that takes so many steps that something can happen to it meanwhile."""
+    if kind == KINDS[0]:
+        run("slow", progress, patience)
+        return
+    program, backend = programs()[kind]
+    backend.patience = patience
+    backend.run(program, np.ones((1, 60_000, 2)), "float64", "cpu", progress)
 
 
 def marked(mark: str) -> set[int]:
@@ -112,16 +144,28 @@ def test_a_stall() -> None:
         run("stop", patience=6)
 
 
-def killing(victim: Callable[[], int]) -> Callable[[int], None]:
+def killing(victim: Callable[[], int], number: signal.Signals = signal.SIGKILL) -> Callable[[int], None]:
     """Progress that kills ``victim()`` when first called; the run may report once more before it notices."""
     killed: list[int] = []
 
     def progress(steps: int) -> None:
         if not killed:
             killed.append(victim())
-            os.kill(killed[0], signal.SIGKILL)
+            os.kill(killed[0], number)
 
     return progress
+
+
+@pytest.mark.parametrize("kind", KINDS[1:])
+def test_an_actor_is_killed(kind: str, mark: str) -> None:
+    with pytest.raises(SimulatorFault, match="killed by SIGKILL"):
+        run_long(kind, killing(lambda: actors(mark)[0]))
+
+
+@pytest.mark.parametrize("kind", KINDS[1:])
+def test_an_actor_is_stopped(kind: str, mark: str) -> None:
+    with pytest.raises(SimulatorFault, match=r"stalled: layer .* did not finish step [0-9]+ for 8 seconds"):
+        run_long(kind, killing(lambda: actors(mark)[0], signal.SIGSTOP), patience=8)
 
 
 def test_lavas_own_service_is_killed(mark: str) -> None:
@@ -138,7 +182,8 @@ def test_the_worker_is_killed(mark: str) -> None:
         run("slow", killing(worker))
 
 
-def test_interrupted(mark: str) -> None:
+@kinds
+def test_interrupted(kind: str, mark: str) -> None:
     """Ctrl-C; and while all was well no process had memory with a name."""
     mapped: list[str] = []
 
@@ -150,20 +195,21 @@ def test_interrupted(mark: str) -> None:
     before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
     try:
         with pytest.raises(KeyboardInterrupt):
-            run("slow", interrupt)
+            run_long(kind, interrupt)
     finally:
         signal.signal(signal.SIGINT, before)
     assert all(line.endswith("(deleted)") for line in mapped)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
-def test_the_parent_is_killed(number: signal.Signals, mark: str) -> None:
-    script = "import test_lava_supervision as t; t.run('slow', lambda steps: print(steps, flush=True))"
+@pytest.mark.parametrize(("kind", "number"), [(KINDS[0], signal.SIGKILL), *((kind, signal.SIGTERM) for kind in KINDS)])
+def test_the_parent_is_killed(kind: str, number: signal.Signals, mark: str) -> None:
+    script = f"import test_lava_supervision as t; t.run_long({kind!r}, lambda steps: print(steps, flush=True))"
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(os.path.abspath(path) for path in sys.path)}
     with subprocess.Popen([sys.executable, "-c", script], env=environment, stdout=subprocess.PIPE) as parent:
         assert parent.stdout is not None
         parent.stdout.readline()
-        assert len(marked(mark)) == 7  # the parent, the worker, the input, three layers, the runtime service
+        # the parent, the worker, the runtime service; the input and three layers, or the like
+        assert len(marked(mark)) == 7 if kind == KINDS[0] else len(marked(mark)) >= 6
         parent.send_signal(number)
     assert parent.returncode == -number
     until = time.monotonic() + 30

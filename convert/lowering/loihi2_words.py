@@ -6,6 +6,8 @@ import math
 
 import numpy as np
 
+HARDWARE_EXPONENTS = range(-8, 8)
+"""Those that a chip is said to take; lava-nc takes any."""
 LARGEST = 254
 """Of a word with mixed signs, symmetric."""
 

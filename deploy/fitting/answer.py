@@ -36,7 +36,8 @@ class Answer:
     """The answer for one program and one chip.
 
     cores: how many are taken, None where no placement was found. placements: those that were compared, best first.
-    at_least: cores without which no placement can do. measured: what the rates come from, or None.
+    at_least: cores without which no placement can do. measured: what the rates come from, or None. totals: of the best
+    placement, all cores together: neurons, bytes, and the messages and operations of a step (Loihi 2).
     """
 
     chip: Chip
@@ -50,6 +51,7 @@ class Answer:
     assumptions: list[str] = dataclasses.field(default_factory=list)
     notes: list[str] = dataclasses.field(default_factory=list)
     measured: dict[str, Any] | None = None
+    totals: dict[str, dict[str, float]] = dataclasses.field(default_factory=dict)
 
     @property
     def fits(self) -> bool:

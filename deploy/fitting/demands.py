@@ -14,20 +14,42 @@ from spikestrip.program import INPUT, Layer, Program
 
 
 @dataclasses.dataclass(frozen=True)
+class Bundle:
+    """The chip's neurons that one output takes, where they are several: they lie on one core, and all send values.
+
+    recurrent: synapses among them, over which ``loop`` messages go in every step; entering: synapses by which one value
+    that is read enters; leaving: synapses by which one output is read.
+    """
+
+    neurons: int = 1
+    loop: int = 0
+    recurrent: int = 0
+    entering: int = 1
+    leaving: int = 1
+
+
+def _graded(ssm: Any) -> Bundle:
+    """A channel of the stock mapping's SSM: GradedVec of re and im of every mode, and of the input, which D reads."""
+    modes = 2 * ssm.a_re.shape[1]
+    held = 1 + 2 * len(ssm.a_exp) + (1 if ssm.rounding else 0)  # itself, the words of A - 1, a constant
+    return Bundle(modes + 1, modes, modes * held, modes * len(ssm.b_exp) + 1, (modes + 1) * len(ssm.c_exp))
+
+
+@dataclasses.dataclass(frozen=True)
 class Row:
     """How an operation lies on the chip.
 
     role: "neuron": it has neurons of its own; "synapse": its weights lie with the neurons that read it; or "wire".
     synapses: weights that enter one of its outputs, beyond those of the values that it reads.
     spread: each of its outputs needs all that it reads. stateless: its state variables are no neuron's.
-    words: its coefficients are words as wide as a weight. unknown: what isn't known of it on the chip.
+    bundle: the chip's neurons in one of its outputs. unknown: what isn't known of it on the chip.
     """
 
     role: Literal["neuron", "synapse", "wire"]
     synapses: Callable[[Any], int] = lambda operation: 0
     spread: bool = False
     stateless: bool = False
-    words: bool = False
+    bundle: Callable[[Any], Bundle] = lambda operation: Bundle()
     unknown: str = ""
 
 
@@ -64,7 +86,7 @@ ROWS: dict[str, Row] = {
     "fixed_current": Row("neuron"),
     "fixed_lif": Row("neuron"),
     "fixed_if": Row("neuron"),
-    "fixed_s4d": Row("neuron", words=True),
+    "fixed_s4d": Row("neuron", bundle=_graded),
     "fixed_readout": Row("neuron"),
     "fixed_s4d_modes": Row("neuron"),
     "fixed_lif_programmed": Row("neuron"),
@@ -93,9 +115,9 @@ class Source:
 
 @dataclasses.dataclass(frozen=True)
 class Group:
-    """The neurons of one layer, all alike.
+    """The neurons of one layer, all alike, or bundles of them.
 
-    synapses: weights that enter one neuron; bits: state and parameters of one; operations: the weights' layers.
+    synapses: weights that enter one; bits: state and parameters of one; operations: the weights' layers.
     """
 
     name: str
@@ -104,6 +126,7 @@ class Group:
     bits: int
     sources: tuple[Source, ...]
     operations: tuple[str, ...]
+    bundle: Bundle = Bundle()
 
 
 def row(layer: Layer) -> Row:
@@ -112,6 +135,11 @@ def row(layer: Layer) -> Row:
     if kind not in ROWS:
         raise Refused(layer.name, f"nothing is known of what {kind} takes on this chip")
     return ROWS[kind]
+
+
+def bundle(layer: Layer) -> Bundle:
+    """The chip's neurons in one output of ``layer``."""
+    return row(layer).bundle(layer.operation)
 
 
 def groups(program: Program, chip: Chip) -> list[Group]:
@@ -148,7 +176,10 @@ def _bearing(program: Program) -> list[str]:
             and layer.name != program.output
             and layer.name not in reader[0].delayed
             and row(reader[0]).role != "synapse"
+            and bundle(reader[0]).neurons == 1
         )
+        if bundle(layer).neurons > 1 and not (len(reader) == 1 and row(reader[0]).role == "neuron"):
+            raise Refused(layer.name, "is read by what isn't one layer of neurons, which fit doesn't count")
         if role == "neuron" or (sums and not merges):
             bearing.append(layer.name)
         elif sums:
@@ -157,14 +188,16 @@ def _bearing(program: Program) -> list[str]:
 
 
 def _group(program: Program, chip: Chip, layer: Layer, bearing: list[str]) -> Group:
-    operation, own = layer.operation, row(layer)
+    operation, own, inner = layer.operation, row(layer), bundle(layer)
     neurons = math.prod(program.shapes[layer.name])
-    synapses, bits = 0, 0
+    synapses, bits = inner.recurrent, 0
     sources: list[Source] = []
     operations: list[str] = []
-    if own.role == "neuron":
+    if inner.neurons > 1:
+        bits += inner.neurons * chip.number("state_bits")
+    elif own.role == "neuron":
         synapses += own.synapses(operation)
-        bits += _parameters(operation, own, neurons, chip)
+        bits += _parameters(operation, neurons, chip)
         if not own.stateless:
             states = sum(math.prod(shape) for shape in program.state_shapes(layer).values())
             bits += -(-states // neurons) * chip.number("state_bits")
@@ -182,9 +215,10 @@ def _group(program: Program, chip: Chip, layer: Layer, bearing: list[str]) -> Gr
                 for read in (*found.inputs, *found.delayed):
                     sources += [Source(name, kind.spread, True) for name in _sent(program, read, bearing)]
             else:
-                synapses += -(-math.prod(program.shapes[found]) // neurons)
+                leaving = 1 if found == INPUT else bundle(program[found]).leaving
+                synapses += -(-math.prod(program.shapes[found]) // neurons) * leaving * inner.entering
                 sources.append(Source(found, own.spread, False))
-    return Group(layer.name, neurons, synapses, bits, tuple(sources), tuple(operations))
+    return Group(layer.name, neurons, synapses, bits, tuple(sources), tuple(operations), inner)
 
 
 def _entering(program: Program, stream: str, bearing: list[str], own_weights: bool = False) -> Iterator[Layer | str]:
@@ -207,14 +241,11 @@ def _sent(program: Program, stream: str, bearing: list[str]) -> Iterator[str]:
             yield from _sent(program, source, bearing)
 
 
-def _parameters(operation: Operation, kind: Row, neurons: int, chip: Chip) -> int:
+def _parameters(operation: Operation, neurons: int, chip: Chip) -> int:
     """Bits of one neuron's parameters; what has fewer elements than there are neurons is the layer's."""
     bits = 0
     for name, array in operation.arrays().items():
         if array.size < neurons:
             continue
-        width = BITS.get(name, "state_bits")
-        if kind.words and width == "coefficient_bits":
-            width = "weight_bits"
-        bits += -(-array.size // neurons) * chip.number(width)
+        bits += -(-array.size // neurons) * chip.number(BITS.get(name, "state_bits"))
     return bits

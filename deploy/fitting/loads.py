@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from deploy.fitting.chip import Chip
-from deploy.fitting.demands import Group
+from deploy.fitting.demands import Bundle, Group
 from deploy.fitting.measured import Measured
 from deploy.fitting.placement import Placement, Slices
 from spikestrip.program import Program
@@ -23,24 +23,21 @@ class Loads:
     by_core: dict[str, np.ndarray]
     measured: bool
 
+    def _of(self, steps: np.ndarray) -> dict[str, float]:
+        """Mean and maximum of (steps,); no mean where nothing was measured."""
+        return {"max": float(steps.max())} | ({"mean": float(steps.mean())} if self.measured else {})
+
     def core(self, index: int) -> dict[str, dict[str, float]]:
-        """Mean and maximum over steps of each load of one core; no mean where nothing was measured."""
-        found = {}
-        for name, values in self.by_core.items():
-            found[name] = {"max": float(values[index].max())}
-            if self.measured:
-                found[name]["mean"] = float(values[index].mean())
-        return found
+        """Mean and maximum over steps of each load of one core."""
+        return {name: self._of(values[index]) for name, values in self.by_core.items()}
+
+    def total(self) -> dict[str, dict[str, float]]:
+        """Of each load all cores of a step together."""
+        return {name: self._of(values.sum(axis=0)) for name, values in self.by_core.items()}
 
     def largest(self) -> dict[str, dict[str, float]]:
         """Of each load the largest core of a step: its mean and maximum over steps."""
-        found = {}
-        for name, values in self.by_core.items():
-            largest = values.max(axis=0)
-            found[name] = {"max": float(largest.max())}
-            if self.measured:
-                found[name]["mean"] = float(largest.mean())
-        return found
+        return {name: self._of(values.max(axis=0)) for name, values in self.by_core.items()}
 
     def seconds(self, chip: Chip) -> dict[str, float] | None:
         """Lower bound of a step: the barrier, and the slowest load of all cores (form of arXiv 2601.10035).
@@ -63,7 +60,7 @@ class Loads:
             axis=0,
         )
         bound = float(terms["barrier"]) + slowest  # type: ignore[arg-type]  # no list: see above
-        return {"max": float(bound.max())} | ({"mean": float(bound.mean())} if self.measured else {})
+        return self._of(bound)
 
 
 class Traffic:
@@ -73,6 +70,7 @@ class Traffic:
         self.groups = {group.name: group for group in groups}
         self.output = program.output
         self.sizes = {name: int(np.prod(shape)) for name, shape in program.shapes.items()}
+        self.bundles = dict.fromkeys(self.sizes, Bundle()) | {group.name: group.bundle for group in groups}
         self.steps = 1 if measured is None else measured.steps
         self._sums: dict[str, np.ndarray] = {}  # spikes of the neurons below n, (steps, N + 1)
         self._operations: dict[str, np.ndarray] = {}
@@ -82,19 +80,20 @@ class Traffic:
                 self._sums[group.name] = np.pad(np.cumsum(spikes, axis=1, dtype=np.int64), ((0, 0), (1, 0)))
             if measured is not None:
                 by_weights = sum((measured.operations(name) for name in group.operations), np.zeros(self.steps))
-                # what is read without weights is added once for each message
-                direct = [source.name for source in group.sources if not source.weighted]
-                by_weights = by_weights + sum(self.sent(name, 0, self.sizes[name]) for name in direct)
-                self._operations[group.name] = by_weights / group.neurons
+                # what is read without weights is added once for each message; a bundle has weights for it
+                for name in (source.name for source in group.sources if not source.weighted):
+                    each = self.bundles[name].leaving / self.bundles[name].neurons * group.bundle.entering
+                    by_weights = by_weights + each * self.sent(name, 0, self.sizes[name])
+                self._operations[group.name] = by_weights / group.neurons + group.bundle.recurrent
 
     def sent(self, name: str, first: int, last: int) -> np.ndarray:
         """Messages of the neurons [first, last) in each step: spikes as they were, values always."""
         if name in self._sums:
             return self._sums[name][:, last] - self._sums[name][:, first]
-        return np.full(self.steps, last - first)
+        return np.full(self.steps, (last - first) * self.bundles[name].neurons)
 
     def operations(self, group: Group) -> np.ndarray:
-        """Synaptic operations of one neuron in each step (the layer's, divided evenly)."""
+        """Synaptic operations of one neuron, or bundle, in each step (the layer's, divided evenly)."""
         return self._operations.get(group.name, np.full(self.steps, float(group.synapses)))
 
     def loads(self, placement: Placement, measured: bool) -> Loads:
@@ -118,7 +117,9 @@ class Traffic:
         load = {name: np.zeros(self.steps) for name in LOADS}
         for name, (first, last) in slices.items():
             group = self.groups[name]
-            load["neuron_updates"] += last - first
+            load["neuron_updates"] += (last - first) * group.bundle.neurons
+            for direction in ("messages_in", "messages_out"):
+                load[direction] += (last - first) * group.bundle.loop
             load["synaptic_operations"] += (last - first) * self.operations(group)
             load["messages_out"] += copies[name] * self.sent(name, first, last)
             for source in group.sources:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from convert.lowering.loihi2_words import HARDWARE_EXPONENTS
 from deploy.fitting import placement as placing
 from deploy.fitting.answer import Answer, Core, Reason
 from deploy.fitting.chip import Chip
@@ -15,12 +16,14 @@ from deploy.fitting.demands import Group, groups, row, weights
 from deploy.fitting.loads import Loads, Traffic
 from deploy.fitting.measured import Measured
 from deploy.fitting.placement import Placement
-from spikestrip.program import Program
+from spikestrip.operations import FixedOperation
+from spikestrip.program import Layer, Program
 
 ASSUMPTIONS = (
     "a layer of neurons, an SSM's channel with all its modes, or a sum that several layers read, is one programmable "
-    "neuron for each of its outputs; whether microcode and its program memory hold it isn't known; stock processes (a "
-    "graded neuron for each state of an SSM) take more",
+    "neuron for each of its outputs; whether microcode and its program memory hold it isn't known",
+    "fixed_s4d (--map stock) is graded neurons of re and im of each mode and of the input, a channel's on one core, "
+    "which send in every step, to themselves too; streams that wait for others take nothing",
     "weights lie with the neurons that read them: whole matrices, and kernels written out for every place; none is "
     "shared or left out for being 0",
     "states and parameters are packed to the bit",
@@ -52,6 +55,7 @@ def fit(program: Program, chip: Chip, measured: Measured | None) -> Answer:
         _unknown(program, chip, measured),
         [_widths(program, chip), *ASSUMPTIONS],
         measured=None if measured is None else measured.summary(),
+        totals=_totals(parts, cost, ranked[0][1]) if ranked else {},
     )
     if measured is None:
         answer.notes.append("no run was given (--input or --trace): loads are those of a step in which all is active")
@@ -72,6 +76,17 @@ def _rank(chip: Chip, usable: int, placement: Placement, loads: Loads) -> tuple[
         order.append(seconds[kind])
     order.append(len(placement.cores))
     return (*order, *(largest[name][kind] for name in ("synaptic_operations", "messages_in", "messages_out")))
+
+
+def _totals(parts: Sequence[Group], cost: np.ndarray, loads: Loads) -> dict[str, dict[str, float]]:
+    """Of the best placement, all cores together: what is held, and what is done in a step."""
+    held = np.array([group.neurons for group in parts]) @ cost
+    names = [(name, float(held[placing.RESOURCES.index(name)])) for name in placing.RESOURCES[:-1]]
+    done = loads.total()
+    return {name: {"max": value} for name, value in names} | {
+        "messages": done["messages_out"],
+        "synaptic_operations": done["synaptic_operations"],
+    }
 
 
 def _row(chip: Chip, placement: Placement, loads: Loads) -> dict[str, Any]:
@@ -147,11 +162,23 @@ def _widths(program: Program, chip: Chip) -> str:
     return f"{words}, as the program says" if integer else f"{words}, as the float program would have once quantised"
 
 
+def _exponents(layer: Layer) -> set[int]:
+    """Of the words of an operation on integers."""
+    if not isinstance(layer.operation, FixedOperation):
+        return set()
+    arrays = layer.operation.arrays().items()
+    return {int(e) for name, array in arrays if name == "exponent" or name.endswith("_exp") for e in np.ravel(array)}
+
+
 def _unknown(program: Program, chip: Chip, measured: Measured | None) -> list[str]:
     found = chip.unknown()
     for layer in program.layers:
         if row(layer).unknown:
             found.append(f"{layer.name}: {row(layer).unknown}")
+    beyond = [layer.name for layer in program.layers if _exponents(layer) - set(HARDWARE_EXPONENTS)]
+    if beyond:
+        most = f"{HARDWARE_EXPONENTS[0]}..{HARDWARE_EXPONENTS[-1]}"
+        found.append(f"exponents of words outside {most}, all that a chip is said to take: {', '.join(beyond)}")
     if measured is None:
         found.append("mean rates: no run was given")
     return found

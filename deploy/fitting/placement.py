@@ -26,9 +26,12 @@ class Placement:
 
 
 def costs(groups: Sequence[Group], chip: Chip, operations: Sequence[float]) -> np.ndarray:
-    """What one neuron of each group takes of each resource, (groups, resources)."""
+    """What one neuron, or bundle, of each group takes of each resource, (groups, resources)."""
     weight = chip.number("weight_bits") / 8
-    rows = [(1, group.synapses * weight, group.bits / 8, done) for group, done in zip(groups, operations, strict=True)]
+    rows = [
+        (group.bundle.neurons, group.synapses * weight, group.bits / 8, done)
+        for group, done in zip(groups, operations, strict=True)
+    ]
     return np.array(rows, float).reshape(-1, len(RESOURCES))
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from typing import Any
+
 from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
@@ -35,6 +38,22 @@ def show(answer: Answer, console: Console) -> None:
             console.print(f"{title}: {line}", markup=False, highlight=False, style="dim")
 
 
+def compare(answers: Mapping[str, Answer], console: Console) -> None:
+    """Print the answers for several models side by side, then what is assumed and not known of any."""
+    table = Table(box=SIMPLE, padding=(0, 1), title="side by side, each in its best placement", title_justify="left")
+    table.add_column("")
+    for name in answers:
+        table.add_column(name, justify="right", overflow="fold")
+    for title, cell in _LINES:
+        table.add_row(title, *(cell(answer) if answer.placements else "-" for answer in answers.values()))
+    for name, answer in answers.items():
+        console.print(Text(f"{name}: {answer.sentence}", "bold green" if answer.fits else "bold red"))
+    console.print(table)
+    for title in ("notes", "assumptions", "unknown"):
+        for line in dict.fromkeys(line for answer in answers.values() for line in getattr(answer, title)):
+            console.print(f"{title.removesuffix('s')}: {line}", markup=False, highlight=False, style="dim")
+
+
 def _placements(answer: Answer) -> Table:
     title = f"placements, best first; the largest core of a step, {_kind(answer)}"
     table = Table(box=SIMPLE, padding=(0, 1), title=title, title_justify="left")
@@ -43,9 +62,8 @@ def _placements(answer: Answer) -> Table:
     for column in ("cores", *map(_short, loads), "step at least"):
         table.add_column(column, justify="right")
     for row in answer.placements:
-        seconds = row["step_seconds_at_least"]
-        bound = "unknown" if seconds is None else f"{seconds.get('mean', seconds['max']):.3g} s"
-        table.add_row(row["name"], str(row["cores"]), *(_load(row["largest_core"][name]) for name in loads), bound)
+        largest = (_load(row["largest_core"][name]) for name in loads)
+        table.add_row(row["name"], str(row["cores"]), *largest, _bound(row))
     return table
 
 
@@ -74,6 +92,19 @@ def _kind(answer: Answer) -> str:
     return "at the most" if answer.measured is None else "mean / most"
 
 
+def _bound(row: dict[str, Any]) -> str:
+    seconds = row["step_seconds_at_least"]
+    return "unknown" if seconds is None else f"{seconds.get('mean', seconds['max']):.3g} s"
+
+
+def _total(name: str) -> Callable[[Answer], str]:
+    return lambda answer: _load(answer.totals[name]) if name in answer.totals else "not counted"
+
+
+def _largest(name: str) -> Callable[[Answer], str]:
+    return lambda answer: _load(answer.placements[0]["largest_core"][name])
+
+
 def _short(name: str) -> str:
     return SHORT.get(name, name.replace("_", " "))
 
@@ -81,3 +112,18 @@ def _short(name: str) -> str:
 def _load(load: dict[str, float]) -> str:
     most = f"{load['max']:,.0f}"
     return f"{load['mean']:,.0f} / {most}" if "mean" in load else most
+
+
+_LINES: tuple[tuple[str, Callable[[Answer], str]], ...] = (
+    ("cores", lambda answer: str(answer.cores)),
+    ("no fewer than", lambda answer: str(max(answer.at_least.values(), default=0))),
+    ("neurons", _total("neurons")),
+    ("weights, B", _total("synaptic_memory")),
+    ("states and parameters, B", _total("neuron_memory")),
+    ("a step: messages", _total("messages")),
+    ("synaptic operations", _total("synaptic_operations")),
+    ("on the largest core: messages in", _largest("messages_in")),
+    ("messages out", _largest("messages_out")),
+    ("synaptic operations", _largest("synaptic_operations")),
+    ("step at least", lambda answer: _bound(answer.placements[0])),
+)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 from collections.abc import Callable
 from importlib.metadata import entry_points
 from typing import Literal, Protocol
@@ -63,13 +64,20 @@ def names() -> list[str]:
     return sorted(entry.name for entry in entry_points(group="spikestrip.backends"))
 
 
-def load(name: str) -> Backend:
-    """The backend called ``name``; BadInput when there is none, or when what it needs is not installed."""
+def load(name: str, **options: str) -> Backend:
+    """The backend called ``name``, made with ``options``.
+
+    BadInput when there is none, when it has no such option, or when what it needs is not installed.
+    """
     found = [entry for entry in entry_points(group="spikestrip.backends") if entry.name == name]
     if not found:
         raise BadInput(f"backend {name}", f"is not known; there are {', '.join(names())}")
     try:
-        return found[0].load()()
+        make = found[0].load()
+        unknown = set(options) - set(inspect.signature(make).parameters)
+        if unknown:
+            raise BadInput(f"backend {name}", f"has no option {', '.join(sorted(unknown))}")
+        return make(**options)
     except ImportError as error:
         raise BadInput(f"backend {name}", f"can't be loaded here: {error}") from error
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 import sys
 from importlib.metadata import version
+from typing import Literal
 
 import numpy as np
 
 from simulators.backends import Dtype, Progress, Recording
-from simulators.backends.lava import stock, stock_run, supervisor
+from simulators.backends.lava import stock, stock_float, stock_run, supervisor
 from simulators.backends.lava.shared import Layout, SharedArrays
-from spikestrip.errors import BadInput
+from spikestrip.errors import BadInput, Refused
 from spikestrip.operations import COUNTERS
 from spikestrip.program import INPUT, Layer, Program
 
@@ -22,7 +23,8 @@ COPIES = 8
 class LavaBackend:
     """Runs programs on lava-nc, one process a layer, messages (B, *shape) between them, no step of delay.
 
-    A program of integers that stock processes hold (stock.py) runs as these alone, and its delay is shifted back.
+    A program of integers that stock processes hold (stock.py) runs as these alone, and its delay is shifted back;
+    ``processes`` "stock": whatever can't run so is refused, a program of floats too.
 
     Spikes and output are those of the numpy backend. ``observed`` holds the counters of the ledger, counted by each
     process from the messages that it received and sent; in float32 without ``effective_macs``, since the ledger
@@ -33,19 +35,34 @@ class LavaBackend:
     name = "lava"
     devices = ("cpu",)
 
-    def __init__(self, patience: float = 60.0) -> None:
+    def __init__(self, patience: float = 60.0, processes: Literal["stock"] | None = None) -> None:
         self.patience = patience
+        self.processes = processes
         self._version = version("lava-nc")  # an ImportError where it isn't installed; only the worker imports it
 
     def refuses(self, program: Program, layer: Layer, dtype: Dtype) -> str | None:
         if not sys.platform.startswith("linux"):
             return "Lava is supervised by means that Linux alone has (parent-death signals, memfd)"
+        if self.processes == "stock" and not stock.integers(program):
+            reason = stock_float.refuses(layer)
+            return "is float64 in stock Lava's floating point" if reason is None and dtype != "float64" else reason
+        return None
+
+    def refuses_program(self, program: Program, dtype: Dtype) -> str | None:
+        if self.processes is None:
+            return None
+        if stock.integers(program):
+            return stock.refuses(program)
+        try:
+            stock_float.entries(program)
+        except Refused as refused:
+            return f"{refused.where} {refused.reason}"
         return None
 
     def run(self, program: Program, x: np.ndarray, dtype: Dtype, device: str, progress: Progress) -> Recording:
         if not x.size:
             raise BadInput("input", "a run has at least one sample and one step")
-        if stock.refuses(program) is None:
+        if self.processes == "stock" or stock.refuses(program) is None:
             parts = [self._stock(program, x[i : i + COPIES], progress, len(x)) for i in range(0, len(x), COPIES)]
             return _joined(parts, self._version)
         arrays = self._run(program, x, dtype, _layout(program, x, dtype), progress)
@@ -91,11 +108,12 @@ class LavaBackend:
 
 
 def _states(program: Program, arrays: SharedArrays) -> dict[str, dict[str, np.ndarray]]:
-    """Layer -> name -> the last state of all samples, where there is one."""
+    """Layer -> name -> the last state of all samples, where there is one that was read."""
     states: dict[str, dict[str, np.ndarray]] = {}
     for layer in program.layers:
         for state in program.state_shapes(layer):
-            states.setdefault(layer.name, {})[state] = arrays[f"state/{layer.name}/{state}"]
+            if f"state/{layer.name}/{state}" in arrays.layout:
+                states.setdefault(layer.name, {})[state] = arrays[f"state/{layer.name}/{state}"]
     return states
 
 

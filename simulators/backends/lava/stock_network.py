@@ -1,9 +1,4 @@
-"""An integer program as a network of stock lava-nc processes alone, fixed point: what a chip's compiler would take.
-
-Every stock synapse sends a step late, so that a process that stands ``depth`` synapses behind the input does in Lava's
-step t + depth what the program says of step t: paths that meet are made equally long (DelayDense), and constant sources
-begin with their depth. Nothing else is added, and the arithmetic is stock Lava's own.
-"""
+"""A network of stock lava-nc processes, and what its two builders, of integers and of floats, have in common."""
 
 from __future__ import annotations
 
@@ -13,25 +8,9 @@ from typing import Any
 import numpy as np
 
 from simulators.backends.lava import compat
-from spikestrip.errors import Refused
-from spikestrip.operations import (
-    FixedAffine,
-    FixedLIF,
-    FixedReadout,
-    FixedS4D,
-    FixedScale,
-    Join,
-)
-from spikestrip.program import Layer, Program
+from spikestrip.program import Program
 
-MESSAGE_BITS = 24
-LONGEST_DELAY = 63  # DelayDense: 6 bits
-SYNAPSES = (FixedAffine, FixedScale)
-
-
-def readers(program: Program, name: str) -> list[Layer]:
-    """The layers that read ``name`` in the same step."""
-    return [layer for layer in program.layers if name in layer.inputs]
+LONGEST_DELAY = 63  # DelaySparse: 6 bits
 
 
 @dataclasses.dataclass
@@ -39,14 +18,15 @@ class StockNetwork:
     """Connected stock processes by name. ``depth``: layer -> Lava's steps by which it is late; ``sends``: its port.
 
     ``states``: layer -> name of the program's state -> the Var, and the part of it, that holds it after a step;
-    ``settled``: layer -> steps by which its states are late.
+    ``settled``: layer -> steps by which its states are late. ``tag``: of the process models, fixed or floating point.
     """
 
-    processes: dict[str, Any]
-    depth: dict[str, int]
-    sends: dict[str, Any]
-    states: dict[str, dict[str, tuple[Any, slice]]]
-    settled: dict[str, int]
+    tag: str
+    processes: dict[str, Any] = dataclasses.field(default_factory=dict)
+    depth: dict[str, int] = dataclasses.field(default_factory=dict)
+    sends: dict[str, Any] = dataclasses.field(default_factory=dict)
+    states: dict[str, dict[str, tuple[Any, slice]]] = dataclasses.field(default_factory=dict)
+    settled: dict[str, int] = dataclasses.field(default_factory=dict)
 
     @property
     def delay(self) -> int:
@@ -54,41 +34,25 @@ class StockNetwork:
         return max(self.depth.values()) + 1
 
     def run(self, steps: int) -> None:
-        """Run ``steps`` steps in Lava's fixed-point simulation; call ``stop`` when all is read."""
+        """Run ``steps`` steps in Lava's simulation; call ``stop`` when all is read."""
         with compat.importable():
             from lava.magma.core.run_conditions import RunSteps
             from lava.magma.core.run_configs import Loihi2SimCfg
-        next(iter(self.processes.values())).run(RunSteps(steps), run_cfg=Loihi2SimCfg(select_tag="fixed_pt"))
+        next(iter(self.processes.values())).run(RunSteps(steps), run_cfg=Loihi2SimCfg(select_tag=self.tag))
 
     def stop(self) -> None:
         next(iter(self.processes.values())).stop()
 
 
 class Builder:
-    """Builds the network of a program that ``stock.refuses`` doesn't refuse, for the input x (B, T, ...)."""
+    """Builds the network of ``program`` for the input x (B, T, ...), as B copies side by side."""
+
+    tag: str
 
     def __init__(self, program: Program, x: np.ndarray) -> None:
-        with compat.importable():
-            from lava.proc.dense.process import DelayDense
-            from lava.proc.graded.process import GradedVec
-            from lava.proc.io.source import RingBuffer
-            from lava.proc.lif.process import LIF
-            from lava.proc.sdn.process import Sigma
-            from lava.proc.sparse.process import Sparse
-            from lava.utils.weightutils import SignMode
-        self.DelayDense, self.GradedVec, self.RingBuffer, self.LIF = DelayDense, GradedVec, RingBuffer, LIF
-        self.Sigma, self.Sparse, self.SignMode = Sigma, Sparse, SignMode
         self.program, self.copies, self.steps = program, *x.shape[:2]
-        self.network = StockNetwork({}, {}, {}, {}, {})
+        self.network = StockNetwork(self.tag)
         self.longest = x.shape[1] + 4 * len(program.layers)
-        first = program.layers[0]
-        integers = np.asarray(first.operation.step(np, {}, x.astype(np.float64))[1], np.int64)
-        data = np.zeros((self.copies * integers[0, 0].size, self.longest), np.int32)
-        data[:, : self.steps] = integers.reshape(self.copies, self.steps, -1).transpose(0, 2, 1).reshape(len(data), -1)
-        source = self._add(first.name, RingBuffer(data=data))
-        self._sent(first.name, source.s_out, 0)
-        for layer in program.layers[1:]:
-            self._layer(layer)
 
     def _add(self, name: str, process: Any) -> Any:
         self.network.processes[name] = process
@@ -100,146 +64,14 @@ class Builder:
     def _holds(self, name: str, states: dict[str, tuple[Any, slice]], depth: int) -> None:
         self.network.states[name], self.network.settled[name] = states, depth
 
-    def _layer(self, layer: Layer) -> None:
-        operation, name = layer.operation, layer.name
-        size = self.copies * self.program.shapes[name][0]
-        if isinstance(operation, FixedS4D):
-            self._s4d(layer, operation)
-        if isinstance(operation, (*SYNAPSES, FixedS4D)):
-            if not any(self._receives(reader) for reader in readers(self.program, name)):
-                self._graded(name, [name], size)  # what synapses read is sent by a neuron that passes it on
-        elif isinstance(operation, Join):
-            self._graded(name, list(layer.inputs), size)
-        elif isinstance(operation, FixedLIF):
-            lif = self.LIF(shape=(size,), du=4095, dv=operation.dv, vth=operation.vth, bias_mant=0, name=name)
-            self._sent(name, lif.s_out, self._enter(self._add(name, lif).a_in, list(layer.inputs), size))
-            self._holds(name, {"v": (lif.v, slice(None))}, self.network.depth[name])
-        elif isinstance(operation, FixedReadout):
-            sigma = self._add(name, self.Sigma(shape=(size,)))
-            self._sent(name, sigma.s_out, self._enter(sigma.a_in, list(layer.inputs), size))
-            self._holds(name, {"sigma": (sigma.sigma, slice(None))}, self.network.depth[name])
-        else:  # the scale back to reals: outside
-            self._sent(name, self.network.sends[layer.inputs[0]], self.network.depth[layer.inputs[0]])
+    def _data(self, x: np.ndarray, dtype: type) -> np.ndarray:
+        """The data of a RingBuffer that sends x (B, T, ...), and then zeros until the run is over."""
+        data = np.zeros((self.copies * x[0, 0].size, self.longest), dtype)
+        data[:, : self.steps] = x.reshape(self.copies, self.steps, -1).transpose(0, 2, 1).reshape(len(data), -1)
+        return data
 
-    @staticmethod
-    def _receives(reader: Layer) -> bool:
-        return isinstance(reader.operation, Join | FixedLIF | FixedReadout)
-
-    def _graded(self, name: str, synapses: list[str], size: int) -> None:
-        node = self._add(f"{name}_node", self.GradedVec(shape=(size,), vth=0))
-        self._sent(name, node.s_out, self._enter(node.a_in, synapses, size))
-
-    def _enter(self, port: Any, synapses: list[str], size: int) -> int:
-        """Connect the processes of ``synapses`` to ``port`` so that all arrive together; returns the depth there."""
-        depth = 1 + max(self.network.depth[self._from(name)] for name in synapses)
-        for name in synapses:
-            operation = self.program[name].operation
-            source = self._from(name)
-            late = depth - 1 - self.network.depth[source]
-            for k, (word, exponent) in enumerate(self._matrices(name, operation)):
-                graded = not self._binary(source)
-                self._synapse(f"{name}_word{k}", word, exponent, self.network.sends[source], port, graded, late)
-            bias = getattr(operation, "bias", None)
-            if bias is not None and bias.any():
-                data = np.zeros((size, self.longest), np.int32)
-                data[:, depth:] = np.tile(bias, self.copies)[:, None]
-                self._add(f"{name}_bias", self.RingBuffer(data=data)).s_out.connect(port)
-        return depth
-
-    def _from(self, name: str) -> str:
-        """The node that a synapse reads; an SSM is read through its own states."""
-        return f"{name}/states" if isinstance(self.program[name].operation, FixedS4D) else self.program[name].inputs[0]
-
-    def _binary(self, source: str) -> bool:
-        return source in {layer.name for layer in self.program.spiking}
-
-    def _matrices(self, name: str, operation: Any) -> list[tuple[np.ndarray, int]]:
-        """(out, in) of each word, and its exponent."""
-        if isinstance(operation, FixedScale):
-            return [(np.diag(w), int(e)) for w, e in zip(operation.weight, operation.exponent, strict=True)]
-        if isinstance(operation, FixedAffine):
-            return [(w.T, int(e)) for w, e in zip(operation.weight, operation.exponent, strict=True)]
-        modes, channels = operation.a_re.shape[1:]
-        spread = np.tile(np.eye(channels, dtype=np.int64), (1, modes))
-        return [
-            (np.concatenate([spread * re.reshape(-1), spread * im.reshape(-1), np.diag(d)], axis=1), int(e))
-            for re, im, d, e in zip(operation.c_re, operation.c_im, operation.d, operation.c_exp, strict=True)
-        ]
-
-    def _s4d(self, layer: Layer, operation: FixedS4D) -> None:
-        """GradedVec: re and im of every mode, and the input, which the readout's D reads with them."""
-        name, source = layer.name, layer.inputs[0]
-        modes, channels = operation.a_re.shape[1:]
-        half = modes * channels
-        size = 2 * half + channels
-        node = self._add(f"{name}_states", self.GradedVec(shape=(self.copies * size,), vth=0))
-        depth = self.network.depth[source] + 1
-        self._sent(f"{name}/states", node.s_out, depth)
-        rows, columns = np.arange(half), np.tile(np.arange(channels), modes)
-
-        def block(re: np.ndarray, im: np.ndarray, wide: bool) -> Any:
-            from scipy.sparse import coo_matrix
-
-            re, im = re.reshape(-1).astype(np.int64), im.reshape(-1).astype(np.int64)
-            if wide:  # a product of complex numbers
-                entries = np.concatenate([re, -im, im, re])
-                at = (np.concatenate([rows, rows, rows + half, rows + half]),
-                      np.concatenate([rows, rows + half, rows, rows + half]))  # fmt: skip
-            else:
-                entries, at = np.concatenate([re, im]), (np.concatenate([rows, rows + half]), np.tile(columns, 2))
-            return coo_matrix((entries, at), shape=(size, size if wide else channels))
-
-        def one(at: np.ndarray, to: np.ndarray, width: int) -> Any:
-            from scipy.sparse import coo_matrix
-
-            return coo_matrix((np.ones(len(at), np.int64), (to, at)), shape=(size, width))
-
-        states, taken = np.arange(2 * half), np.arange(channels)
-        keep = self._synapse(f"{name}_keep", one(states, states, size), 0, node.s_out, node.a_in)
-        for k, (re, im, e) in enumerate(zip(operation.a_re, operation.a_im, operation.a_exp, strict=True)):
-            self._synapse(f"{name}_a{k}", block(re, im, True), int(e), node.s_out, node.a_in)
-        sends = self.network.sends[source]
-        graded = not self._binary(source)
-        for k, (re, im, e) in enumerate(zip(operation.b_re, operation.b_im, operation.b_exp, strict=True)):
-            self._synapse(f"{name}_b{k}", block(re, im, False), int(e), sends, node.a_in, graded)
-        self._synapse(f"{name}_pass", one(taken, taken + 2 * half, channels), 0, sends, node.a_in, graded)
-        if operation.rounding:
-            data = np.zeros((1, self.longest), np.int32)
-            data[:, depth - 1 :] = operation.rounding
-            constant = self._add(f"{name}_constant", self.RingBuffer(data=data))
-            ones = one(np.zeros(2 * half, int), states, 1)
-            self._synapse(f"{name}_rounding", ones, 0, constant.s_out, node.a_in, apart=False)
-        parts = {part: (keep.a_buff, slice(first, first + half)) for part, first in (("re", 0), ("im", half))}
-        self._holds(name, parts, depth)
-
-    def _synapse(
-        self,
-        name: str,
-        matrix: Any,
-        exponent: int,
-        sends: Any,
-        port: Any,
-        graded: bool = True,
-        late: int = 0,
-        apart: bool = True,
-    ) -> Any:
-        """``matrix`` for every copy of the network; ``apart``: each copy has its own source."""
-        from scipy.sparse import csr_matrix, kron
-
-        copies = np.eye(self.copies) if apart else np.ones((self.copies, 1))
-        whole = csr_matrix(kron(copies, matrix)).astype(np.int32)
-        low, high = whole.min(), whole.max()
-        one_sign = self.SignMode.INHIBITORY if low < 0 else self.SignMode.EXCITATORY
-        mode = self.SignMode.MIXED if low < 0 < high else one_sign
-        bits = MESSAGE_BITS if graded else 0
-        options = {"weight_exp": exponent, "sign_mode": mode, "num_message_bits": bits, "name": name}
-        if late > LONGEST_DELAY:
-            raise Refused(name, f"must wait {late} steps, and a delay has 6 bits")
-        if late:
-            dense = whole.toarray()
-            process = self.DelayDense(weights=dense, delays=np.where(dense, late, 0), **options)
-        else:
-            process = self.Sparse(weights=whole, **options)
-        sends.connect(process.s_in)
-        process.a_out.connect(port)
-        return self._add(name, process)
+    def _constant(self, values: np.ndarray, first: int, dtype: type) -> np.ndarray:
+        """The data of a RingBuffer that sends ``values`` for every copy in each step from ``first`` on."""
+        data = np.zeros((self.copies * values.size, self.longest), dtype)
+        data[:, first:] = np.tile(values.reshape(-1), self.copies)[:, None]
+        return data

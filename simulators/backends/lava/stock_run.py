@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import multiprocessing
 import socket
 from typing import Any
@@ -11,7 +12,8 @@ import numpy as np
 from simulators.backends.lava import compat, report
 from simulators.backends.lava.node import TapNode
 from simulators.backends.lava.shared import AnonymousMemory, Layout, SharedArrays
-from simulators.backends.lava.stock import to_lava
+from simulators.backends.lava.stock import integers, to_lava
+from spikestrip.errors import BadInput
 from spikestrip.operations import Scale
 from spikestrip.program import Program
 
@@ -28,8 +30,8 @@ def layout(program: Program, x: np.ndarray) -> Layout:
         "delay": ((), "int64"),
     }
     for layer in program.spiking:
-        shared[f"spikes/{layer.name}"] = ((batch, steps, program.shapes[layer.name][0]), "uint8")
-    for layer in program.layers:
+        shared[f"spikes/{layer.name}"] = ((batch, steps, math.prod(program.shapes[layer.name])), "uint8")
+    for layer in program.layers if integers(program) else program.spiking:  # Lava can't read S4d's complex numbers
         for state, shape in program.state_shapes(layer).items():
             shared[f"state/{layer.name}/{state}"] = ((batch, *shape), "float64")
     for name in (OUTPUT, *(layer.name for layer in program.spiking)):
@@ -46,15 +48,17 @@ def run(program: Program, arrays: SharedArrays, line: socket.socket) -> None:
         from simulators.backends.lava.processes.taps import Tap
     infrastructure.SharedMemoryManager = AnonymousMemory
     infrastructure.SystemProcess.run = _reporting(line)
+    if not integers(program):
+        np.seterr(over="raise", invalid="raise")  # the actors inherit it
     x = arrays["input"]
     net = to_lava(program, x)
     last = program[program.output].operation
-    scale = last.scale.astype(np.float64) if isinstance(last, Scale) else None
+    scale = last.scale.astype(np.float64) if isinstance(last, Scale) and integers(program) else None
     taps = [(OUTPUT, program.output, "output", scale)]
     taps += [(layer.name, layer.name, f"spikes/{layer.name}", None) for layer in program.spiking]
     for name, layer_name, into, factor in taps:
         node = TapNode(name, into, net.depth[layer_name], factor, arrays, line)
-        tap = Tap(node, len(x) * program.shapes[layer_name][0])
+        tap = Tap(node, len(x) * math.prod(program.shapes[layer_name]))
         net.sends[layer_name].connect(tap.heard)
     arrays["processes"][()], arrays["delay"][()] = len(net.processes), net.delay - 1
     done = 0
@@ -65,6 +69,8 @@ def run(program: Program, arrays: SharedArrays, line: socket.socket) -> None:
             for state, (var, part) in held.items() if net.settled[name] == depth else ():
                 target = arrays[f"state/{name}/{state}"]
                 target[...] = np.asarray(var.get()).reshape(len(x), -1)[:, part].reshape(target.shape)
+                if not np.isfinite(target).all():
+                    raise BadInput(name, f"state {state!r} is no longer finite: the run overflowed")
 
 
 def _reporting(line: socket.socket) -> Any:
@@ -72,6 +78,9 @@ def _reporting(line: socket.socket) -> Any:
 
     def run(actor: Any) -> None:
         with report.exceptions(line, "a stock process"):
-            multiprocessing.Process.run(actor)
+            try:
+                multiprocessing.Process.run(actor)
+            except FloatingPointError as error:
+                raise BadInput("a stock process", f"the run overflowed: {error}") from error
 
     return run

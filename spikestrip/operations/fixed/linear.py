@@ -16,6 +16,8 @@ from spikestrip.operations.fixed.words import (
     EXACT,
     MESSAGE,
     FixedOperation,
+    int32,
+    message,
     outside,
     powers,
     shifted,
@@ -51,7 +53,7 @@ class FixedAffine(FixedOperation):
     """y[t] = sum over words k of (W_k x[t]) << e_k, plus bias; over the last axis. A shift to the right is floor.
 
     weight: (K, in, out) integers of 8 bits; exponent: (K,); bias: (out,) integers or None. Each word is a stock Dense,
-    whose shift is of the whole sum; the bias a constant source.
+    whose shift is of the whole sum; the bias a constant source. Sums and shifts wrap in int32.
     """
 
     kind: ClassVar[str] = "fixed_affine"
@@ -72,15 +74,19 @@ class FixedAffine(FixedOperation):
         return (*shape[:-1], self.weight.shape[2])
 
     def step(self, xp: ModuleType, state: State, x: Array) -> tuple[State, Array]:
+        return state, int32(xp, self._sum(xp, message(xp, x)))
+
+    def _sum(self, xp: ModuleType, x: Array) -> Array:
         y = shifted(xp, x @ self.weight[0], self._powers[0])
         for k in range(1, len(self._powers)):
             y = y + shifted(xp, x @ self.weight[k], self._powers[k])
-        return state, y if self.bias is None else y + self.bias
+        return y if self.bias is None else y + self.bias
 
     def exceeded(self, state: State, x: np.ndarray) -> np.ndarray:
-        total = outside(x, MESSAGE)
+        sent = message(np, x)
+        total: np.ndarray = outside(x, MESSAGE) + outside(self._sum(np, sent), ACCUMULATOR)
         for word, power in zip(self.weight, self._powers, strict=True):
-            total = total + outside((x @ word) * max(power, 1.0), ACCUMULATOR)
+            total = total + outside((sent @ word) * max(power, 1.0), ACCUMULATOR)
         return total
 
     def count(self, x: np.ndarray, binary: bool) -> dict[str, np.ndarray | int]:
@@ -91,7 +97,10 @@ class FixedAffine(FixedOperation):
 
 @dataclasses.dataclass(eq=False)
 class FixedScale(FixedOperation):
-    """y[t] = sum over words k of (w_k * x[t]) << e_k, element by element. weight: (K, *shape); exponent: (K,)."""
+    """y[t] = sum over words k of (w_k * x[t]) << e_k, element by element; sums and shifts wrap in int32.
+
+    weight: (K, *shape); exponent: (K,).
+    """
 
     kind: ClassVar[str] = "fixed_scale"
     rowwise: ClassVar[bool] = True
@@ -107,15 +116,19 @@ class FixedScale(FixedOperation):
         return shape
 
     def step(self, xp: ModuleType, state: State, x: Array) -> tuple[State, Array]:
+        return state, int32(xp, self._sum(xp, message(xp, x)))
+
+    def _sum(self, xp: ModuleType, x: Array) -> Array:
         y = shifted(xp, x * self.weight[0], self._powers[0])
         for k in range(1, len(self._powers)):
             y = y + shifted(xp, x * self.weight[k], self._powers[k])
-        return state, y
+        return y
 
     def exceeded(self, state: State, x: np.ndarray) -> np.ndarray:
-        total = outside(x, MESSAGE)
+        sent = message(np, x)
+        total: np.ndarray = outside(x, MESSAGE) + outside(self._sum(np, sent), ACCUMULATOR)
         for word, power in zip(self.weight, self._powers, strict=True):
-            total = total + outside((x * word) * max(power, 1.0), ACCUMULATOR)
+            total = total + outside((sent * word) * max(power, 1.0), ACCUMULATOR)
         return total
 
     def count(self, x: np.ndarray, binary: bool) -> dict[str, np.ndarray | int]:
@@ -126,7 +139,7 @@ class FixedScale(FixedOperation):
 
 @dataclasses.dataclass(eq=False)
 class FixedReadout(FixedOperation):
-    """s[t] = s[t-1] + x[t], read out as it is: stock Sigma (mean-pool readout; the division is outside)."""
+    """s[t] = s[t-1] + x[t], in int32, read out as it is: stock Sigma (mean-pool readout; the division is outside)."""
 
     kind: ClassVar[str] = "fixed_readout"
 
@@ -137,7 +150,7 @@ class FixedReadout(FixedOperation):
         return {"sigma": shape}
 
     def step(self, xp: ModuleType, state: State, x: Array) -> tuple[State, Array]:
-        total = state["sigma"] + x
+        total = int32(xp, state["sigma"] + x)
         return {"sigma": total}, total
 
     def exceeded(self, state: State, x: np.ndarray) -> np.ndarray:

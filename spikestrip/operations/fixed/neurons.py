@@ -10,7 +10,7 @@ import numpy as np
 
 from spikestrip.errors import BadInput
 from spikestrip.operations.base import Array, Shape, SpikingOperation, State
-from spikestrip.operations.fixed.words import MESSAGE, FixedOperation, outside, toward_zero
+from spikestrip.operations.fixed.words import MESSAGE, FixedOperation, int32, outside, toward_zero
 
 ALIGN = 6
 """Activations and thresholds stand 6 bits higher than potentials (``act_shift``, ``vth_shift``)."""
@@ -21,7 +21,8 @@ RAIL = MESSAGE - 1
 
 
 def _wrapped(xp: ModuleType, u: Array) -> Array:
-    """A current beyond 24 bits wraps once; +2^23 itself stays, as stock LIF's tests have it."""
+    """A current, in int32, beyond 24 bits wraps once; +2^23 itself stays, as stock LIF's tests have it."""
+    u = int32(xp, u)
     over = xp.astype(u > MESSAGE, u.dtype)
     under = xp.astype(u <= -MESSAGE, u.dtype)
     return u - 2 * MESSAGE * over + 2 * MESSAGE * under

@@ -10,12 +10,24 @@ import numpy as np
 
 from spikestrip.errors import BadInput
 from spikestrip.operations.base import Array, Shape, State, tree_sum
-from spikestrip.operations.fixed.words import ACCUMULATOR, MESSAGE, FixedOperation, outside, powers, shifted
+from spikestrip.operations.fixed.words import (
+    ACCUMULATOR,
+    EXACT,
+    MESSAGE,
+    FixedOperation,
+    int32,
+    message,
+    outside,
+    powers,
+    shifted,
+)
 
 
 @dataclasses.dataclass(eq=False)
 class FixedS4D(FixedOperation):
     """Diagonal SSM as a stock GradedVec with recurrent Sparse holds it; a shift to the right is floor, of each sum.
+
+    Sums and shifts wrap in int32, and a GradedVec's sum of -2^31 is sent, and held, as 0.
 
     re[t] = re[t-1] + sum_k (a_re_k re[t-1] - a_im_k im[t-1]) << a_exp_k + sum_k (b_re_k x[t]) << b_exp_k + rounding
     im[t] = im[t-1] + sum_k (a_im_k re[t-1] + a_re_k im[t-1]) << a_exp_k + sum_k (b_im_k x[t]) << b_exp_k + rounding
@@ -58,12 +70,20 @@ class FixedS4D(FixedOperation):
         for name in ("a_im", "b_re", "b_im", "c_re", "c_im"):
             if getattr(self, name).shape[1:] != modes:
                 raise BadInput(self.kind, f"{name} is {getattr(self, name).shape}, not (K, {modes[0]}, {modes[1]})")
+        if (2 * modes[0] + 1) * 254 * ACCUMULATOR >= EXACT:
+            raise BadInput(self.kind, "adds so many products that float64 can't hold the sum of 32-bit messages")
         return shape
 
     def state_shapes(self, shape: Shape) -> dict[str, Shape]:
         return {"re": self.a_re.shape[1:], "im": self.a_re.shape[1:]}
 
     def step(self, xp: ModuleType, state: State, x: Array) -> tuple[State, Array]:
+        x = message(xp, x)
+        re, im = self._advance(xp, state, x)
+        state = {"re": message(xp, re), "im": message(xp, im)}
+        return state, int32(xp, self._sum(xp, state, x))
+
+    def _advance(self, xp: ModuleType, state: State, x: Array) -> tuple[Array, Array]:
         u, old_re, old_im = x[:, None, :], state["re"], state["im"]
         re, im = (old_re, old_im) if not self.rounding else (old_re + self.rounding, old_im + self.rounding)
         for k, power in enumerate(self._a):
@@ -73,23 +93,30 @@ class FixedS4D(FixedOperation):
         for k, power in enumerate(self._b):
             re = re + shifted(xp, self.b_re[k] * u, power)
             im = im + shifted(xp, self.b_im[k] * u, power)
-        y = shifted(xp, self._read(xp, re, im, x, 0), self._c[0])
-        for k in range(1, len(self._c)):
-            y = y + shifted(xp, self._read(xp, re, im, x, k), self._c[k])
-        return {"re": re, "im": im}, y
+        return re, im
 
-    def _read(self, xp: ModuleType, re: Array, im: Array, x: Array, k: int) -> Array:
-        return tree_sum(xp, self.c_re[k] * re + self.c_im[k] * im) + self.d[k] * x
+    def _sum(self, xp: ModuleType, state: State, x: Array) -> Array:
+        y = shifted(xp, self._read(xp, state, x, 0), self._c[0])
+        for k in range(1, len(self._c)):
+            y = y + shifted(xp, self._read(xp, state, x, k), self._c[k])
+        return y
+
+    def _read(self, xp: ModuleType, state: State, x: Array, k: int) -> Array:
+        return tree_sum(xp, self.c_re[k] * state["re"] + self.c_im[k] * state["im"]) + self.d[k] * x
 
     def exceeded(self, state: State, x: np.ndarray) -> np.ndarray:
-        after, _ = self.step(np, state, x)
-        total: np.ndarray = outside(x, MESSAGE) + outside(after["re"], MESSAGE) + outside(after["im"], MESSAGE)
+        total: np.ndarray = outside(x, MESSAGE)
+        x = message(np, x)
+        re, im = self._advance(np, state, x)
+        after = {"re": message(np, re), "im": message(np, im)}
+        total = total + outside(re, MESSAGE) + outside(im, MESSAGE)
+        total = total + outside(self._sum(np, after, x), ACCUMULATOR)
         for k, power in enumerate(self._a):
             one = self.a_re[k] * state["re"] - self.a_im[k] * state["im"]
             two = self.a_im[k] * state["re"] + self.a_re[k] * state["im"]
             total = total + outside(one * max(power, 1.0), ACCUMULATOR) + outside(two * max(power, 1.0), ACCUMULATOR)
         for k, power in enumerate(self._c):
-            read = self._read(np, after["re"], after["im"], x, k)
+            read = self._read(np, after, x, k)
             total = total + outside(read * max(power, 1.0), ACCUMULATOR)
         for k, power in enumerate(self._b):
             most = np.maximum(np.abs(self.b_re[k]), np.abs(self.b_im[k])).max(axis=0) * max(power, 1.0)

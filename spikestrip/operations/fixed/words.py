@@ -1,8 +1,8 @@
 """Integers that ride in float64, weights as 8-bit words, and the widths beyond which a value counts as saturated.
 
 Every value is a whole number below 2^53 in magnitude, where float64 arithmetic is exact: a shift to the right is
-floor(x * 2^-k), as an arithmetic shift of two's complement. What leaves a width that stock Lava or Loihi 2 has is an
-event of the ledger (``saturations``), never silent.
+floor(x * 2^-k), as an arithmetic shift of two's complement. Sums wrap as stock Lava's int32 does. What leaves a width
+that stock Lava or Loihi 2 has is an event of the ledger (``saturations``), never silent.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from spikestrip.operations.base import Array, Operation, State
 MESSAGE = 1 << 23
 """A graded message, and a state, has 24 bits with its sign."""
 ACCUMULATOR = 1 << 31
-"""Stock Dense and Sparse add in int32, which wraps silently."""
+"""Stock processes add in int32, which wraps silently; so do we, and count it."""
 EXACT = 1 << 53
 
 
@@ -41,9 +41,27 @@ def powers(exponent: np.ndarray) -> tuple[float, ...]:
     return tuple(2.0 ** int(e) for e in np.ravel(exponent))
 
 
+def int32(xp: ModuleType, total: Array) -> Array:
+    """``total`` as int32 holds it: beyond its ends it wraps."""
+    return total if _inside(total) else total - 2 * ACCUMULATOR * xp.floor((total + ACCUMULATOR) * 2.0**-32)
+
+
+def message(xp: ModuleType, total: Array) -> Array:
+    """What a stock GradedVec sends of a sum: int32, and nothing for -2^31, whose magnitude int32 can't hold."""
+    if _inside(total):
+        return total
+    sent = int32(xp, total)
+    return sent * xp.astype(sent > -ACCUMULATOR, sent.dtype)
+
+
+def _inside(total: Array) -> bool:
+    """Whether all of a numpy array is so small that neither of the above changes it: two passes, not six."""
+    return isinstance(total, np.ndarray) and total.min(initial=0) > -ACCUMULATOR and total.max(initial=0) < ACCUMULATOR
+
+
 def shifted(xp: ModuleType, total: Array, power: float) -> Array:
-    """``total`` << e or >> -e, for power = 2^e."""
-    return total * power if power >= 1 else xp.floor(total * power)
+    """A sum << e or >> -e, for power = 2^e, in int32."""
+    return int32(xp, total * power) if power >= 1 else xp.floor(int32(xp, total) * power)
 
 
 def toward_zero(xp: ModuleType, product: Array) -> Array:

@@ -25,11 +25,8 @@ class Tap(AbstractProcess):
         self.heard = InPort(shape=(size,))
 
 
-@implements(proc=Tap, protocol=LoihiProtocol)
-@requires(CPU)
-@tag("fixed_pt")
-class TapModel(PyLoihiProcessModel):
-    heard: PyInPort = LavaPyType(PyInPort.VEC_DENSE, np.int32)
+class _TapModel(PyLoihiProcessModel):
+    heard: PyInPort
 
     def __init__(self, proc_params: Any) -> None:
         super().__init__(proc_params)
@@ -39,3 +36,17 @@ class TapModel(PyLoihiProcessModel):
     def run_spk(self) -> None:
         with self._node.guard():
             self._node.record(self.time_step - 1, self.heard.recv())
+
+
+@implements(proc=Tap, protocol=LoihiProtocol)
+@requires(CPU)
+@tag("fixed_pt")
+class FixedTapModel(_TapModel):
+    heard: PyInPort = LavaPyType(PyInPort.VEC_DENSE, np.int32)
+
+
+@implements(proc=Tap, protocol=LoihiProtocol)
+@requires(CPU)
+@tag("floating_pt")
+class FloatTapModel(_TapModel):
+    heard: PyInPort = LavaPyType(PyInPort.VEC_DENSE, float)
