@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from simulators.backends.raster import kernels
+from simulators.backends.raster import kernels, ssm
 from spikestrip.operations import LIF, S4D, LeakyIntegrator, Operation, RefractoryLIF, State
 
 
@@ -54,24 +54,8 @@ def _leaky(operation: LeakyIntegrator, state: State, x: np.ndarray) -> tuple[Sta
     return {"u": u.reshape(x.shape[1:])}, y.reshape(x.shape)
 
 
-def _s4d(operation: S4D, state: State, x: np.ndarray) -> tuple[State, np.ndarray]:
-    modes = operation.a_re.shape[0]
-    padding = (1 << (modes - 1).bit_length()) - modes  # the halving-tree sum pads with zeros too
-
-    def padded(array: np.ndarray, axis: int = 0) -> np.ndarray:
-        width = [(0, padding if number == axis else 0) for number in range(array.ndim)]
-        return np.pad(array, width)
-
-    re, im, y = padded(state["re"], 1), padded(state["im"], 1), np.empty_like(x)
-    kernels.s4d(
-        x, re, im, padded(operation.a_re), padded(operation.a_im), padded(operation.b_re), padded(operation.b_im),
-        padded(2 * operation.c_re), padded(2 * operation.c_im), operation.d, y,
-    )  # fmt: skip
-    return {"re": re[:, :modes], "im": im[:, :modes]}, y
-
-
 TABLE: dict[type[Operation], Callable[[Any, State, np.ndarray], tuple[State, np.ndarray]]] = {
-    S4D: _s4d,
+    S4D: ssm.over,
     LIF: _lif,
     RefractoryLIF: _refractory,
     LeakyIntegrator: _leaky,
