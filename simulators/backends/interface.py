@@ -26,7 +26,8 @@ class Recording:
     output: the output layer's stream, (B, T, *shape); spikes: layer -> (B, T, N) uint8 for every spiking layer;
     observed: layer -> counter -> (B, T) int64, what the simulator counted itself; attrs: remarks for the trace
     (``delay``: steps of pipeline delay that were shifted back); states: layer -> state -> (B, *shape) after the last
-    step, where the machine shows them; numbers: layer -> how many spikes each neuron sent, (B, T, N) int32, for layers
+    step, where the machine shows them; events: what ``spikestrip.ledger`` counts, by ``ledger.count_piece`` on the
+    backend's own streams in float64, or nothing, and the ledger replays the program; numbers: layer -> how many spikes each neuron sent, (B, T, N) int32, for layers
     that send several in a step, where the machine shows them.
     """
 
@@ -36,6 +37,7 @@ class Recording:
     attrs: dict[str, str | int | float | bool] = dataclasses.field(default_factory=dict)
     states: dict[str, dict[str, np.ndarray]] = dataclasses.field(default_factory=dict)
     numbers: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
+    events: dict[str, dict[str, np.ndarray]] = dataclasses.field(default_factory=dict)
 
 
 class Backend(Protocol):

@@ -18,22 +18,35 @@ from train.neurons._kernels import DIGEST, aligned
 from train.neurons._lanes import LINE, load_line, store
 
 
-def over(operation: S4D, state: State, x: np.ndarray) -> tuple[State, np.ndarray]:
-    """``operation``, bound to the dtype of x (T, B, H), over all of x: (next state, y (T, B, H))."""
-    modes = operation.a_re.shape[0]
-    padding = max(2, 1 << (modes - 1).bit_length()) - modes  # zeros, as the halving-tree sum's
-    if modes == 1:  # one term is not added to 0, which would turn -0 into 0, but to -0
-        real_part = np.concatenate((2 * operation.c_re, np.full_like(operation.c_re, -0.0)))
-    else:
-        real_part = _padded(2 * operation.c_re, 0, padding)
-    rows = (operation.a_re, operation.a_im, operation.b_re, operation.b_im, real_part, 2 * operation.c_im)
-    table = _in_lanes(np.stack([_padded(row, 0, modes + padding - len(row)) for row in rows]), x.dtype)
-    lanes = _in_lanes(_padded(np.stack((state["re"], state["im"]), 1), 2, padding), x.dtype)
-    y = np.empty_like(x)
-    skip = np.zeros(table.shape[0] * table.shape[-1], x.dtype)
-    skip[: x.shape[2]] = operation.d
-    _kernel(np.ravel(x), lanes.reshape(-1), table.reshape(-1), skip, y.reshape(-1), x.shape, modes + padding)
-    return _out_of_lanes(lanes, modes, x.shape[2]), y
+class Modes:
+    """``operation``, bound to the run's dtype, with its ``state``, both in lanes from one piece of the raster to the next."""
+
+    def __init__(self, operation: S4D, state: State) -> None:
+        dtype, modes = state["re"].dtype, operation.a_re.shape[0]
+        padding = max(2, 1 << (modes - 1).bit_length()) - modes  # zeros, as the halving-tree sum's
+        if modes == 1:  # one term is not added to 0, which would turn -0 into 0, but to -0
+            real_part = np.concatenate((2 * operation.c_re, np.full_like(operation.c_re, -0.0)))
+        else:
+            real_part = _padded(2 * operation.c_re, 0, padding)
+        rows = (operation.a_re, operation.a_im, operation.b_re, operation.b_im, real_part, 2 * operation.c_im)
+        self._table = _in_lanes(np.stack([_padded(row, 0, modes + padding - len(row)) for row in rows]), dtype)
+        self._lanes = _in_lanes(_padded(np.stack((state["re"], state["im"]), 1), 2, padding), dtype)
+        self._skip = _padded(operation.d, 0, -operation.d.size % (LINE // dtype.itemsize))
+        self._shape = operation.a_re.shape
+
+    def __call__(self, x: np.ndarray) -> np.ndarray:
+        """x (T, B, H) -> y (T, B, H); the state goes on."""
+        y = np.empty_like(x)
+        flat = (array.reshape(-1) for array in (x, self._lanes, self._table))
+        _kernel(*flat, self._skip, y.reshape(-1), x.shape, 2 * self._lanes.shape[2])
+        return y
+
+    @property
+    def state(self) -> State:
+        modes, width = self._shape
+        tiles, batch, half, _, _, count = self._lanes.shape
+        whole = self._lanes.transpose(4, 1, 3, 2, 0, 5).reshape(2, batch, 2 * half, tiles * count)
+        return {"re": whole[0, :, :modes, :width], "im": whole[1, :, :modes, :width]}
 
 
 def _padded(array: np.ndarray, axis: int, count: int) -> np.ndarray:
@@ -49,14 +62,6 @@ def _in_lanes(array: np.ndarray, dtype: np.dtype) -> np.ndarray:
     first = len(before)
     order = (first + 3, *range(first), first + 2, first + 1, first, first + 4)
     return np.ascontiguousarray(cut.transpose(order), dtype)
-
-
-def _out_of_lanes(lanes: np.ndarray, modes: int, width: int) -> State:
-    """(tiles, B, M/2, 2, 2, L) -> re, im (B, modes, width)."""
-    tiles, batch, half, _, _, count = lanes.shape
-    whole = lanes.transpose(4, 1, 3, 2, 0, 5).reshape(2, batch, 2 * half, tiles * count)
-    re, im = np.ascontiguousarray(whole[:, :, :modes, :width])
-    return {"re": re, "im": im}
 
 
 @compiled
