@@ -6,6 +6,7 @@ import math
 import platform
 import time
 from collections.abc import Iterator, Mapping
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import get_args
@@ -143,6 +144,7 @@ def _compare(events: ledger.Events, observed: ledger.Events, name: str) -> None:
                 )
 
 
+@cache
 def _versions() -> str:
     found = [f"spikestrip {__version__}", f"python {platform.python_version()}"]
     for engine in _ENGINES:

@@ -26,9 +26,9 @@ class Recording:
     output: the output layer's stream, (B, T, *shape); spikes: layer -> (B, T, N) uint8 for every spiking layer;
     observed: layer -> counter -> (B, T) int64, what the simulator counted itself; attrs: remarks for the trace
     (``delay``: steps of pipeline delay that were shifted back); states: layer -> state -> (B, *shape) after the last
-    step, where the machine shows them; events: what ``spikestrip.ledger`` counts, by ``ledger.count_piece`` on the
-    backend's own streams in float64, or nothing, and the ledger replays the program; numbers: layer -> how many spikes each neuron sent, (B, T, N) int32, for layers
-    that send several in a step, where the machine shows them.
+    step, where the machine shows them; numbers: layer -> how many spikes each neuron sent, (B, T, N) int32, for layers
+    that send several in a step, where the machine shows them; events: all that ``spikestrip.ledger`` counts, if the
+    backend had it count (``ledger.count_piece``) its own streams in float64; else the ledger replays the program.
     """
 
     output: np.ndarray

@@ -85,5 +85,6 @@ __all__ = [
     "State",
     "SumPool2d",
     "Threshold",
+    "reached",
     "tree_sum",
 ]

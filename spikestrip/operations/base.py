@@ -136,10 +136,10 @@ class SpikingOperation(Operation):
 
 
 def reached(x: np.ndarray, weights: np.ndarray | int, binary: bool = False) -> np.ndarray:
-    """For each sample of x (B, *shape) the sum of ``weights``, integers >= 0, over the values that aren't 0: (B,) int64.
+    """For each sample of x (B, *shape) the sum of ``weights`` over the values that aren't 0: (B,) int64.
 
-    weights: of the last axis, or one for all. ``binary``: all values are 0 or 1. Summed as floats, which BLAS does at
-    once, and which is exact up to 2**24 in float32 and 2**53 in float64.
+    weights: integers >= 0, of the last axis, or one for all. ``binary``: all values are 0 or 1. Summed as floats,
+    which BLAS does at once, and which is exact up to 2**24 in float32 and 2**53 in float64.
     """
     per_value = np.broadcast_to(weights, x.shape[1:]).ravel()
     if not (binary and x.dtype == np.float64):

@@ -134,7 +134,7 @@ def store_vector(builder: ir.IRBuilder, value: ir.Value, address: ir.Value, stre
 
 def loading(bits: int | None) -> Any:
     @intrinsic
-    def load(_typing: Any, array: types.Array, index: types.Integer) -> Any:
+    def load(_typing: Any, array: Any, index: types.Integer) -> Any:
         """The values array[index : index + count] of a contiguous array."""
         lanes = Lanes(array.dtype, W if bits is None else bits // array.dtype.bitwidth)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from threadpoolctl import threadpool_limits
 
 from simulators.backends import Dtype, Progress, Recording
 from simulators.backends.raster.layers import Running, running
@@ -48,9 +47,11 @@ class RasterBackend:
         last = {source: layer.name for layer in program.layers for source in layer.inputs}
         widest = max(math.prod(shape) for shape in program.shapes.values())
         piece = max(1, PIECE // (batch * widest * np.dtype(dtype).itemsize))
-        counting = dtype == "float64" and not any(isinstance(layer.operation, FixedOperation) for layer in program.layers)
+        counting = dtype == "float64" and not any(
+            isinstance(layer.operation, FixedOperation) for layer in program.layers
+        )
         events = ledger.empty(program, batch, steps) if counting else {}
-        with threadpool_limits(1):  # one step's product is small: a second thread costs more than it gives
+        with execution.one_thread():
             layers = [(layer, _started(program, layer, batch, dtype)) for layer in program.layers]
             for start in range(0, steps, piece):
                 here = slice(start, min(start + piece, steps))

@@ -63,5 +63,3 @@ def leaky(x, u, decay, gain, bias, y):  # type: ignore[no-untyped-def]
             for n in range(size):
                 u[b, n] = decay[n] * u[b, n] + gain[n] * x[t, b, n] + bias[n]
                 y[t, b, n] = u[b, n]
-
-

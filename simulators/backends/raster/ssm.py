@@ -9,7 +9,6 @@ the halving-tree sum; the other levels add what is kept of every step. Tables an
 
 from __future__ import annotations
 
-
 import numpy as np
 
 from simulators.backends.raster.kernels import compiled
@@ -19,7 +18,7 @@ from train.neurons._lanes import LINE, load_line, store
 
 
 class Modes:
-    """``operation``, bound to the run's dtype, with its ``state``, both in lanes from one piece of the raster to the next."""
+    """``operation``, bound to the run's dtype, with its ``state``: both stay in lanes throughout a run."""
 
     def __init__(self, operation: S4D, state: State) -> None:
         dtype, modes = state["re"].dtype, operation.a_re.shape[0]

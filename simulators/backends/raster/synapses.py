@@ -21,7 +21,7 @@ def _exact(weight: np.ndarray) -> bool:
     float32 weights in float64 nearly always are: 29 bits are left for their range and their number.
     """
     digits = np.finfo(weight.dtype).nmant + 1
-    q = np.frexp(np.abs(weight).sum(axis=1))[1] + 1 - digits  # + 1, as this sum itself may be rounded
+    q = np.frexp(np.abs(weight).sum(axis=1))[1] - digits  # were this sum rounded, its terms would be no multiples
     scaled = np.ldexp(weight, -q[:, None])
     return bool((np.isfinite(scaled) & (scaled == np.rint(scaled))).all())
 
@@ -32,9 +32,10 @@ def by_sums(operation: Affine, batch: int, binary: bool) -> bool:
 
     The order in which a matrix product adds depends on its shape and on the library, not on the numbers.
     """
-    if operation.weight.shape[1] == 1:
+    weight = operation.weight
+    if weight.shape[1] == 1:
         return True
-    return binary and (_exact(operation.weight) or _in_order(batch, *operation.weight.shape, str(operation.weight.dtype)))
+    return binary and (_exact(weight) or _in_order(batch, *weight.shape, str(weight.dtype)))
 
 
 @lru_cache(maxsize=256)
