@@ -6,6 +6,7 @@ import math
 import platform
 import time
 from collections.abc import Iterator, Mapping
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import get_args
@@ -77,7 +78,7 @@ def simulate_parts(
             )
             seconds += time.perf_counter() - started
             _check_recording(program, part, recording, backend.name)
-            events = ledger.count(program, part, recording.spikes | recording.numbers)
+            events = recording.events or ledger.count(program, part, recording.spikes | recording.numbers)
         _compare(events, recording.observed, backend.name)
         output = program.finish(recording.output)
         if not np.isfinite(output).all():
@@ -143,6 +144,7 @@ def _compare(events: ledger.Events, observed: ledger.Events, name: str) -> None:
                 )
 
 
+@cache
 def _versions() -> str:
     found = [f"spikestrip {__version__}", f"python {platform.python_version()}"]
     for engine in _ENGINES:

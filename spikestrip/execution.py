@@ -4,16 +4,29 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import AbstractContextManager
+from functools import cache
 from types import ModuleType
 
 import numpy as np
-from threadpoolctl import threadpool_limits
+from threadpoolctl import ThreadpoolController
 
 from spikestrip.errors import BadInput
 from spikestrip.operations import Array, MultiSpikeIF, SpikingOperation, State
 from spikestrip.program import INPUT, Layer, Program
 
 PART_BYTES = 64 << 20
+
+
+@cache
+def _libraries() -> ThreadpoolController:
+    return ThreadpoolController()  # looks at every library that is loaded, which takes longer than some runs
+
+
+def one_thread() -> AbstractContextManager[object]:
+    """Matrix products by one thread: one step's is small, and a second thread costs more than it gives."""
+    limited: AbstractContextManager[object] = _libraries().limit(limits=1)
+    return limited
 
 
 def parts(samples: int, sample_bytes: int, limit: int | None = None, most: int | None = None) -> Iterator[slice]:
@@ -119,7 +132,7 @@ def run(
     """
     batch, steps = x.shape[:2]
     stepper = Stepper(program, batch, xp, convert)
-    inputs = convert(x)
+    inputs = convert(np.ascontiguousarray(x.swapaxes(0, 1)))  # a product's rounding may depend on where rows lie
     spikes = {
         layer.name: np.empty((batch, steps, math.prod(program.shapes[layer.name])), np.uint8)
         for layer in program.spiking
@@ -129,9 +142,9 @@ def run(
         for layer in program.counting
     }
     output: list[np.ndarray] = []
-    with threadpool_limits(1):  # a step is small: a second thread costs more than it gives
+    with one_thread():
         for t in range(steps):
-            streams = stepper.step(inputs[:, t])
+            streams = stepper.step(inputs[t])
             for name, train in (spikes | numbers).items():
                 train[:, t] = to_numpy(streams[name]).reshape(batch, -1)
             output.append(to_numpy(streams[program.output]))

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from spikestrip.execution import Stepper
-from spikestrip.operations import COUNTERS, FixedOperation, State
+from spikestrip.operations import COUNTERS, FixedOperation, State, reached
 from spikestrip.program import INPUT, Layer, Program
 
 PIECE = 1 << 20  # bytes of the widest stream in one piece of the raster: larger ones leave the cache
@@ -35,7 +35,7 @@ def count_step(
     counted: dict[str, np.ndarray | int] = dict.fromkeys(COUNTERS, 0)
     counted |= layer.operation.count(entering, program.is_binary(layer))
     if layer.operation.spiking and output is not None:
-        counted["spikes"] = np.count_nonzero(output.reshape(output.shape[0], -1), axis=1)
+        counted["spikes"] = reached(output, 1, binary=True)
     if isinstance(layer.operation, FixedOperation) and before is not None:
         counted[SATURATIONS] = layer.operation.exceeded(before, entering)
     return counted
@@ -54,10 +54,7 @@ def count(program: Program, x: np.ndarray, spikes: Mapping[str, np.ndarray]) -> 
     saturations    of operations on integers alone: values that left their width
     """
     batch, steps = x.shape[:2]
-    events: Events = {
-        layer.name: {counter: np.zeros((batch, steps), np.int64) for counter in counters(layer)}
-        for layer in program.layers
-    }
+    events = empty(program, batch, steps)
     if _folds(program):
         _count_folded(program, x, spikes, events)
         return events
@@ -74,6 +71,31 @@ def count(program: Program, x: np.ndarray, spikes: Mapping[str, np.ndarray]) -> 
             for counter, value in counted.items():
                 events[layer.name][counter][:, t] = value
     return events
+
+
+def empty(program: Program, batch: int, steps: int) -> Events:
+    """Events of which none has been counted."""
+    return {
+        layer.name: {counter: np.zeros((batch, steps), np.int64) for counter in counters(layer)}
+        for layer in program.layers
+    }
+
+
+def count_piece(
+    program: Program, layer: Layer, entering: np.ndarray, output: np.ndarray, events: Events, here: slice
+) -> None:
+    """Write into ``events`` what ``layer`` does in the steps ``here``. Not for integers: their saturations need states.
+
+    entering: (steps, B, *shape), float64; (1, 1, *shape) of anything where ``counts_values`` is false.
+    output: (steps, B, *shape) of a layer that spikes, in float64; of others anything.
+    """
+    batch = output.shape[1]
+    rows, sent = (stream.reshape(-1, *stream.shape[2:]) for stream in (entering, output))
+    for counter, value in count_step(program, layer, rows, sent).items():
+        if np.ndim(value) == 1:
+            events[layer.name][counter][:, here] = np.reshape(value, (-1, batch)).T
+        elif value:  # 0 is there already
+            events[layer.name][counter][:, here] = value
 
 
 def _folds(program: Program) -> bool:
@@ -98,20 +120,14 @@ def _count_folded(program: Program, x: np.ndarray, spikes: Mapping[str, np.ndarr
             for name, train in {INPUT: x, **spikes}.items()
         }
         for layer in program.layers:
-            shape = program.entering_shape(layer)
-            rows = np.zeros((1, *shape))
+            entering = np.zeros((1, 1, *program.entering_shape(layer)))
             if layer.name in needed:
                 entering = streams[layer.inputs[0]]
                 for source in layer.inputs[1:]:
                     entering = entering + streams[source]
-                rows = entering.reshape(-1, *shape)
                 if not layer.operation.spiking:
                     _, streams[layer.name] = layer.operation.bind(_float64).over(np, {}, entering)
-            for counter, value in count_step(program, layer, rows, None).items():
-                folded = np.reshape(value, (-1, batch)).T if np.size(value) > 1 else value
-                events[layer.name][counter][:, here] = folded
-    for layer in program.spiking:
-        events[layer.name]["spikes"][:] = np.count_nonzero(spikes[layer.name], axis=2)
+            count_piece(program, layer, entering, streams.get(layer.name, entering), events, here)
 
 
 def _float64(array: np.ndarray) -> np.ndarray:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from test_onnx_sessions import Foreign
 
 from simulators.backends.numpy import NumpyBackend
-from simulators.backends.raster import RasterBackend, backend
+from simulators.backends.raster import RasterBackend, backend, synapses
 from simulators.conformance import networks
 from simulators.run import simulate
 from spikestrip import ledger
@@ -56,6 +57,58 @@ def test_random_networks(neuron, mix, norm, batch, dtype, monkeypatch):
     for module in (backend, ledger):
         monkeypatch.setattr(module, "PIECE", 7 * 8 * batch * hidden)  # pieces of a few steps: states are handed on
     same(expected, simulate(program, x, RasterBackend(), dtype))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("part", range(10))
+def test_fifty_random_networks(part):
+    for seed in range(50 * part, 50 * part + 50):
+        rng = np.random.default_rng(seed)
+        program = networks.network(
+            rng, inputs=int(rng.integers(1, 5)), hidden=int(rng.integers(1, 70)), modes=int(rng.integers(1, 20)),
+            blocks=int(rng.integers(1, 4)), neuron=rng.choice(["hard", "soft", "refractory"]),
+            mix=rng.choice(["linear", "glu"]), norm=rng.choice([None, "layer"]), classes=int(rng.integers(1, 12)),
+            readout=rng.choice(["mean", "sequence"]),
+        )  # fmt: skip
+        x = networks.gaussian(rng, program, int(rng.integers(1, 20)), int(rng.integers(1, 60)))
+        against_stepping(program, x, rng.choice(["float32", "float64"]))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("part", range(6))
+def test_fifty_foreign_graphs(part):
+    for seed in range(50 * part, 50 * part + 50):
+        graph = Foreign(seed, exact=False)
+        against_stepping(graph.program, graph.x, ("float64", "float32")[seed % 2])
+
+
+def against_stepping(program: Program, x: np.ndarray, dtype: str) -> None:
+    expected = simulate(program, x, NumpyBackend(), dtype)
+    expected.events = stepped_events(program, x, expected.spikes | expected.numbers)
+    same(expected, simulate(program, x, RasterBackend(), dtype))
+
+
+@pytest.mark.parametrize("low", [0, -40])
+@pytest.mark.parametrize("batch", [1, 3, 64])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_sums_over_spikes_have_the_bits_of_products(dtype, batch, low):
+    """Weights of one magnitude, whose sums are exact in float64, and of many, whose sums depend on their order."""
+    rng = np.random.default_rng(batch)
+    weight = rng.normal(size=(37, 70)).astype(np.float32) * np.exp2(rng.integers(low, 1, (37, 70))).astype(np.float32)
+    program = chain((70,), [
+        ("n00", LIF(np.zeros(70), np.full(70, 0.5))), ("n01", Affine(weight, weight[:, 0])),
+        ("n02", LIF(np.full(37, 0.9), np.full(37, 0.5))),
+    ])  # fmt: skip
+    against_stepping(program, networks.gaussian(rng, program, batch, 20), dtype)
+
+
+def test_only_sums_that_are_exact_count_as_exact():
+    one = np.ones((1, 1))
+    assert synapses._exact(np.concatenate((one, one * 2.0**-52, one * 2.0**-52), 1))  # 1 + 2**-51: 52 digits
+    assert not synapses._exact(np.concatenate((one, one * 2.0**-53), 1))  # a half of 1's last digit
+    assert not synapses._exact(np.concatenate((one * 2.0**53, one), 1) * 1.5)
+    assert synapses._exact(np.zeros((2, 3)))
+    assert not synapses._exact(np.float32([[1 + 2.0**-23, 1 + 2.0**-22, 1]]))  # 3 + 3 * 2**-23 has 25 digits
 
 
 def test_ties_fire_alike():

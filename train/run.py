@@ -62,9 +62,9 @@ def command(
     EXPERIMENT is a TOML file of options (names as below, underscores for dashes); what is given beside it wins.
     Under torchrun, the processes share each batch.
     """
-    from train.threads import patient
+    from train.threads import bounded_spin
 
-    chosen = patient()  # before anything loads torch
+    chosen = bounded_spin()  # before anything loads torch
     if chosen is not None:
         click.echo(chosen, err=True)
     from train import tasks

@@ -28,7 +28,8 @@ class Recording:
     observed: layer -> counter -> (B, T) int64, what the simulator counted itself; attrs: remarks for the trace
     (``delay``: steps of pipeline delay that were shifted back); states: layer -> state -> (B, *shape) after the last
     step, where the machine shows them; numbers: layer -> how many spikes each neuron sent, (B, T, N) int32, for layers
-    that send several in a step, where the machine shows them.
+    that send several in a step, where the machine shows them; events: all that ``spikestrip.ledger`` counts, if the
+    backend had it count (``ledger.count_piece``) its own streams in float64; else the ledger replays the program.
     """
 
     output: np.ndarray
@@ -37,6 +38,7 @@ class Recording:
     attrs: dict[str, str | int | float | bool] = dataclasses.field(default_factory=dict)
     states: dict[str, dict[str, np.ndarray]] = dataclasses.field(default_factory=dict)
     numbers: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
+    events: dict[str, dict[str, np.ndarray]] = dataclasses.field(default_factory=dict)
 
 
 class Backend(Protocol):

@@ -105,8 +105,9 @@ def _difference(case: Case, recording: Recording) -> str | None:
 
 def _miscount(case: Case, expected: Recording, recording: Recording) -> str | None:
     events = ledger.count(case.program, case.input, expected.spikes)
-    for name, counters in recording.observed.items():
-        for counter, seen in counters.items():
-            if not np.array_equal(seen, events[name][counter]):
-                return f"{name}: observed other {counter} than the ledger counts"
+    for told in (recording.observed, recording.events):
+        for name, counters in told.items():
+            for counter, seen in counters.items():
+                if not np.array_equal(seen, events[name][counter]):
+                    return f"{name}: observed other {counter} than the ledger counts"
     return None

@@ -1,7 +1,7 @@
 """The operations of a program, one small class each, and the table of them by kind."""
 
 from spikestrip.operations.adaptive import AdaptiveLIF
-from spikestrip.operations.base import COUNTERS, Array, Operation, Shape, SpikingOperation, State, tree_sum
+from spikestrip.operations.base import COUNTERS, Array, Operation, Shape, SpikingOperation, State, reached, tree_sum
 from spikestrip.operations.bernoulli import Bernoulli
 from spikestrip.operations.clamp import Clamp
 from spikestrip.operations.convolution import AvgPool2d, Conv1d, Conv2d, SumPool2d
@@ -85,5 +85,6 @@ __all__ = [
     "State",
     "SumPool2d",
     "Threshold",
+    "reached",
     "tree_sum",
 ]

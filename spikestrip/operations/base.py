@@ -135,6 +135,19 @@ class SpikingOperation(Operation):
         return self.reset(xp, state, potential, spikes), spikes
 
 
+def reached(x: np.ndarray, weights: np.ndarray | int, binary: bool = False) -> np.ndarray:
+    """For each sample of x (B, *shape) the sum of ``weights`` over the values that aren't 0: (B,) int64.
+
+    weights: integers >= 0, of the last axis, or one for all. ``binary``: all values are 0 or 1. Summed as floats,
+    which BLAS does at once, and which is exact up to 2**24 in float32 and 2**53 in float64.
+    """
+    per_value = np.broadcast_to(weights, x.shape[1:]).ravel()
+    if not (binary and x.dtype == np.float64):
+        x = (x != 0).astype(np.float32 if int(per_value.sum()) < 1 << 24 else np.float64)
+    counted: np.ndarray = x.reshape(x.shape[0], -1) @ per_value.astype(x.dtype)
+    return counted.astype(np.int64)
+
+
 def tree_sum(xp: ModuleType, x: Array) -> Array:
     """Sum over axis 1 by halving, padded with zeros to a power of two: the same rounding in every backend."""
     size = x.shape[1]

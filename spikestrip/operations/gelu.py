@@ -9,7 +9,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from spikestrip.operations.base import Array, Operation, Shape, State
+from spikestrip.operations.base import Array, Operation, Shape, State, reached
 
 EDGE = 6.0
 """Beyond it erf is 1 in float64: 1 - erf(6) = 2.2e-17."""
@@ -53,8 +53,7 @@ class GELU(Operation):
         return state, y + xp.clip(x - inner, 0, None)  # beyond the edge Phi is 1 above, 0 below
 
     def count(self, x: np.ndarray, binary: bool) -> dict[str, np.ndarray | int]:
-        reached = (x != 0).reshape(x.shape[0], -1).sum(axis=1)
-        return {"effective_macs": reached, "dense_macs": math.prod(x.shape[1:])}
+        return {"effective_macs": reached(x, 1), "dense_macs": math.prod(x.shape[1:])}
 
 
 def erf(xp: ModuleType, z: Array) -> Array:

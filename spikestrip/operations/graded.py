@@ -10,7 +10,7 @@ from typing import ClassVar
 import numpy as np
 
 from spikestrip.errors import BadInput
-from spikestrip.operations.base import Array, Operation, Shape, State, tree_sum
+from spikestrip.operations.base import Array, Operation, Shape, State, reached, tree_sum
 
 
 @dataclasses.dataclass(eq=False)
@@ -34,8 +34,7 @@ class GLU(Operation):
 
     def count(self, x: np.ndarray, binary: bool) -> dict[str, np.ndarray | int]:
         half = x.shape[-1] // 2
-        gated = (x[..., :half] != 0).reshape(x.shape[0], -1).sum(axis=1)
-        return {"effective_macs": gated, "dense_macs": math.prod(x.shape[1:-1]) * half}
+        return {"effective_macs": reached(x[..., :half], 1), "dense_macs": math.prod(x.shape[1:-1]) * half}
 
 
 @dataclasses.dataclass(eq=False)

@@ -10,7 +10,7 @@ from typing import ClassVar
 import numpy as np
 
 from spikestrip.errors import BadInput
-from spikestrip.operations.base import Array, Operation, Shape, State
+from spikestrip.operations.base import Array, Operation, Shape, State, reached
 
 
 @dataclasses.dataclass(eq=False)
@@ -39,10 +39,9 @@ class Affine(Operation):
         return self.step(xp, state, x) if xp is np else super().over(xp, state, x)
 
     def count(self, x: np.ndarray, binary: bool) -> dict[str, np.ndarray | int]:
-        per_input = np.count_nonzero(self.weight, axis=0)
-        reached = ((x != 0) @ per_input).reshape(x.shape[0], -1).sum(axis=1)
+        events = reached(x, np.count_nonzero(self.weight, axis=0), binary)
         dense = self.weight.size * math.prod(x.shape[1:-1])
-        return {"synaptic_acs" if binary else "effective_macs": reached, "dense_macs": dense}
+        return {"synaptic_acs" if binary else "effective_macs": events, "dense_macs": dense}
 
 
 @dataclasses.dataclass(eq=False)
@@ -61,8 +60,8 @@ class Scale(Operation):
         return state, self.scale * x
 
     def count(self, x: np.ndarray, binary: bool) -> dict[str, np.ndarray | int]:
-        reached = ((x != 0) & (self.scale != 0)).reshape(x.shape[0], -1).sum(axis=1)
-        return {"synaptic_acs" if binary else "effective_macs": reached, "dense_macs": self.scale.size}
+        events = reached(x, self.scale != 0, binary)
+        return {"synaptic_acs" if binary else "effective_macs": events, "dense_macs": self.scale.size}
 
 
 @dataclasses.dataclass(eq=False)

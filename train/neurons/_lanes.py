@@ -1,4 +1,4 @@
-"""Lanes: a numba type of W numbers side by side, one for each row of a tile, that LLVM keeps in SIMD registers.
+"""Lanes: a numba type of numbers side by side, W for the rows of a tile, that LLVM keeps in SIMD registers.
 
 Arithmetic on Lanes rounds as torch does: a Python number takes the dtype of the Lanes (numba alone would widen
 float32 to float64), and a comparison gives 1.0 or 0.0. ``load_tile`` and ``store_tile`` transpose 16x16 blocks
@@ -26,17 +26,18 @@ LINE = 64  # bytes of a cache line
 
 
 class Lanes(types.Type):
-    """W floats of one dtype."""
+    """``count`` floats of one dtype."""
 
-    def __init__(self, dtype: types.Type) -> None:
+    def __init__(self, dtype: types.Type, count: int = W) -> None:
         self.dtype: Any = dtype
-        super().__init__(name=f"Lanes({dtype})")
+        self.count = count
+        super().__init__(name=f"Lanes({dtype}, {count})")
 
 
 @register_model(Lanes)
 class LanesModel(models.PrimitiveModel):
     def __init__(self, manager: Any, kind: Lanes) -> None:
-        super().__init__(manager, kind, vector(kind.dtype, W))
+        super().__init__(manager, kind, vector(kind.dtype, kind.count))
 
 
 def vector(dtype: types.Type, length: int) -> ir.VectorType:
@@ -48,8 +49,8 @@ def widened(context: Any, builder: ir.IRBuilder, value: ir.Value, kind: types.Ty
     if isinstance(kind, Lanes):
         return value
     number = context.cast(builder, value, kind, lanes.dtype)
-    one = builder.insert_element(ir.Constant(vector(lanes.dtype, W), ir.Undefined), number, ir.IntType(32)(0))
-    return builder.shuffle_vector(one, one, ir.Constant(ir.VectorType(ir.IntType(32), W), [0] * W))
+    one = builder.insert_element(ir.Constant(vector(lanes.dtype, lanes.count), ir.Undefined), number, ir.IntType(32)(0))
+    return builder.shuffle_vector(one, one, ir.Constant(ir.VectorType(ir.IntType(32), lanes.count), [0] * lanes.count))
 
 
 def define(operation: Callable[..., Any], emit: Callable[[ir.IRBuilder, ir.Value, ir.Value], ir.Value]) -> None:
@@ -63,7 +64,7 @@ def define(operation: Callable[..., Any], emit: Callable[[ir.IRBuilder, ir.Value
             pairs = zip(args, signature.args, strict=True)
             result = emit(builder, *(widened(context, builder, value, kind, lanes) for value, kind in pairs))
             if isinstance(result.type.element, ir.IntType):  # a comparison
-                ones, zeros = (ir.Constant(vector(lanes.dtype, W), [number] * W) for number in (1.0, 0.0))
+                ones, zeros = (ir.Constant(args[0].type, [number] * lanes.count) for number in (1.0, 0.0))
                 result = builder.select(result, ones, zeros)
             return result
 
@@ -131,20 +132,27 @@ def store_vector(builder: ir.IRBuilder, value: ir.Value, address: ir.Value, stre
         stored.set_metadata("nontemporal", builder.module.add_metadata([ir.IntType(32)(1)]))
 
 
-@intrinsic
-def load(_typing: Any, array: types.Array, index: types.Integer) -> Any:
-    """The W values array[index : index + W] of a contiguous array."""
+def loading(bits: int | None) -> Any:
+    @intrinsic
+    def load(_typing: Any, array: Any, index: types.Integer) -> Any:
+        """The values array[index : index + count] of a contiguous array."""
+        lanes = Lanes(array.dtype, W if bits is None else bits // array.dtype.bitwidth)
 
-    def codegen(context: Any, builder: ir.IRBuilder, signature: Any, args: Any) -> ir.Value:
-        address = pointer(context, builder, array, *args)
-        return load_vector(builder, address, vector(array.dtype, W))
+        def codegen(context: Any, builder: ir.IRBuilder, signature: Any, args: Any) -> ir.Value:
+            address = pointer(context, builder, array, *args)
+            return load_vector(builder, address, vector(array.dtype, lanes.count))
 
-    return Lanes(array.dtype)(array, types.intp), codegen
+        return lanes(array, types.intp), codegen
+
+    return load
+
+
+load, load_line = loading(None), loading(LINE * 8)  # W lanes; the lanes of one cache line
 
 
 @intrinsic
 def store(_typing: Any, array: types.Array, index: types.Integer, value: Lanes) -> Any:
-    """array[index : index + W] = value."""
+    """array[index : index + count] = value."""
 
     def codegen(context: Any, builder: ir.IRBuilder, signature: Any, args: Any) -> ir.Value:
         store_vector(builder, args[2], pointer(context, builder, array, *args[:2]))

@@ -5,13 +5,12 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from threadpoolctl import threadpool_limits
 
 from simulators.backends import Dtype, Progress, Recording
-from simulators.backends.raster.layers import over
-from spikestrip import execution
+from simulators.backends.raster.layers import Running, running
+from spikestrip import execution, ledger
 from spikestrip.errors import BadInput
-from spikestrip.operations import State
+from spikestrip.operations import FixedOperation
 from spikestrip.program import INPUT, Layer, Program
 
 PIECE = 1 << 20  # bytes of the widest stream in one piece of the raster: larger ones leave the cache
@@ -35,11 +34,6 @@ class RasterBackend:
                 output, spikes, attrs={"stepped": f"{', '.join(program.delayed_sources)} feeds back"}, numbers=numbers
             )
         batch, steps = x.shape[:2]
-        bound = [(layer, layer.operation.bind(lambda array: array.astype(dtype))) for layer in program.layers]
-        states: dict[str, State] = {
-            layer.name: {name: np.zeros((batch, *shape), dtype) for name, shape in program.state_shapes(layer).items()}
-            for layer in program.layers
-        }
         spikes = {
             layer.name: np.empty((batch, steps, math.prod(program.shapes[layer.name])), np.uint8)
             for layer in program.spiking
@@ -53,15 +47,22 @@ class RasterBackend:
         last = {source: layer.name for layer in program.layers for source in layer.inputs}
         widest = max(math.prod(shape) for shape in program.shapes.values())
         piece = max(1, PIECE // (batch * widest * np.dtype(dtype).itemsize))
-        with threadpool_limits(1):  # one step's product is small: a second thread costs more than it gives
+        counting = dtype == "float64" and not any(
+            isinstance(layer.operation, FixedOperation) for layer in program.layers
+        )
+        events = ledger.empty(program, batch, steps) if counting else {}
+        with execution.one_thread():
+            layers = [(layer, _started(program, layer, batch, dtype)) for layer in program.layers]
             for start in range(0, steps, piece):
                 here = slice(start, min(start + piece, steps))
                 streams = {INPUT: np.ascontiguousarray(x[:, here].swapaxes(0, 1), dtype)}
-                for layer, operation in bound:
+                for layer, over in layers:
                     entering = streams[layer.inputs[0]]
                     for source in layer.inputs[1:]:
                         entering = entering + streams[source]
-                    states[layer.name], streams[layer.name] = over(operation, states[layer.name], entering)
+                    streams[layer.name] = over(entering)
+                    if counting:
+                        ledger.count_piece(program, layer, entering, streams[layer.name], events, here)
                     if layer.name in recorded:
                         recorded[layer.name][:, here] = _samples_first(streams[layer.name]).reshape(
                             batch, here.stop - start, -1
@@ -72,11 +73,17 @@ class RasterBackend:
                         if last[source] == layer.name:
                             del streams[source]
                 progress(here.stop - start)
-        for name, state in states.items():
-            for variable, value in state.items():
+        for layer, over in layers:
+            for variable, value in over.state.items():
                 if not np.isfinite(value).all():
-                    raise BadInput(name, f"state {variable!r} is no longer finite: the run overflowed")
-        return Recording(output, spikes, numbers=numbers)
+                    raise BadInput(layer.name, f"state {variable!r} is no longer finite: the run overflowed")
+        return Recording(output, spikes, numbers=numbers, events=events)
+
+
+def _started(program: Program, layer: Layer, batch: int, dtype: Dtype) -> Running:
+    state = {name: np.zeros((batch, *shape), dtype) for name, shape in program.state_shapes(layer).items()}
+    operation = layer.operation.bind(lambda array: array.astype(dtype))
+    return running(operation, state, batch, program.is_binary(layer))
 
 
 def _samples_first(stream: np.ndarray) -> np.ndarray:

@@ -1,7 +1,7 @@
-"""Neurons and SSMs over many steps in one compiled loop: the operations of each ``step``, in its order, to the bit.
+"""Neurons over many steps in one compiled loop: the operations of each ``step``, in its order, to the bit.
 
-Streams are (T, B, N), time first; parameters (N,) or, of the SSM, (M, N) with modes first; states (B, N) or (B, M, N)
-change in place. numba fuses no multiply-add, and ``one`` keeps float32 float32: an integer would make it float64.
+Streams are (T, B, N), time first; parameters (N,); states (B, N) change in place. numba fuses no multiply-add, and
+``one`` keeps float32 float32: an integer would make it float64.
 """
 
 from __future__ import annotations
@@ -63,29 +63,3 @@ def leaky(x, u, decay, gain, bias, y):  # type: ignore[no-untyped-def]
             for n in range(size):
                 u[b, n] = decay[n] * u[b, n] + gain[n] * x[t, b, n] + bias[n]
                 y[t, b, n] = u[b, n]
-
-
-@compiled
-def s4d(x, re, im, a_re, a_im, b_re, b_im, c_re, c_im, d, y):  # type: ignore[no-untyped-def]
-    """S4D.step over x; c_re, c_im hold 2*C; M, the modes, is a power of two; y (T, B, N) is written."""
-    steps, batch, size = x.shape
-    modes = a_re.shape[0]
-    part = np.empty((modes, size), x.dtype)
-    for b in range(batch):
-        for t in range(steps):
-            for m in range(modes):
-                for n in range(size):
-                    u, before = x[t, b, n], re[b, m, n]
-                    real = a_re[m, n] * before + (b_re[m, n] * u - a_im[m, n] * im[b, m, n])
-                    imaginary = a_re[m, n] * im[b, m, n] + (b_im[m, n] * u + a_im[m, n] * before)
-                    re[b, m, n] = real
-                    im[b, m, n] = imaginary
-                    part[m, n] = c_re[m, n] * real - c_im[m, n] * imaginary
-            half = modes // 2
-            while half:
-                for m in range(half):
-                    for n in range(size):
-                        part[m, n] += part[m + half, n]
-                half //= 2
-            for n in range(size):
-                y[t, b, n] = part[0, n] + d[n] * x[t, b, n]

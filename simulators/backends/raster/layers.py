@@ -1,21 +1,47 @@
-"""One operation over many steps: a compiled loop where there is one, else its own ``over``."""
+"""One layer over many steps: a compiled loop where there is one, else its operation's own ``over``."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
-from simulators.backends.raster import kernels
-from spikestrip.operations import LIF, S4D, LeakyIntegrator, Operation, RefractoryLIF, State
+from simulators.backends.raster import kernels, synapses
+from simulators.backends.raster.ssm import Modes
+from spikestrip.operations import LIF, S4D, Affine, LeakyIntegrator, Operation, RefractoryLIF, State
 
 
-def over(operation: Operation, state: State, x: np.ndarray) -> tuple[State, np.ndarray]:
-    """``operation``, bound to the run's dtype, over x (T, B, *shape): (next state, output), bits as by its ``step``."""
-    compiled = TABLE.get(type(operation))
-    return operation.over(np, state, x) if compiled is None else compiled(operation, state, x)
+class Running(Protocol):
+    """A layer in the midst of a run: x (T, B, *shape) -> output (T, B, *shape), bits as by its operation's ``step``."""
+
+    @property
+    def state(self) -> State: ...
+
+    def __call__(self, x: np.ndarray) -> np.ndarray: ...
+
+
+def running(operation: Operation, state: State, batch: int, binary: bool) -> Running:
+    """``operation``, bound to the run's dtype, from ``state`` on; ``binary`` where nothing but spikes enters it."""
+    if isinstance(operation, S4D):
+        return Modes(operation, state)
+    if isinstance(operation, Affine) and synapses.by_sums(operation, batch, binary):
+        return _Function(operation, state, _sums)
+    return _Function(operation, state, TABLE.get(type(operation), lambda operation, *given: operation.over(np, *given)))
+
+
+class _Function:
+    def __init__(self, operation: Operation, state: State, over: Callable[..., tuple[State, np.ndarray]]) -> None:
+        self.operation, self.state, self.over = operation, state, over
+
+    def __call__(self, x: np.ndarray) -> np.ndarray:
+        self.state, y = self.over(self.operation, self.state, x)
+        return y
+
+
+def _sums(operation: Affine, state: State, x: np.ndarray) -> tuple[State, np.ndarray]:
+    return state, synapses.over(operation, x)
 
 
 def _flat(operation: Operation, array: np.ndarray | None, missing: float, like: np.ndarray) -> np.ndarray:
@@ -54,24 +80,7 @@ def _leaky(operation: LeakyIntegrator, state: State, x: np.ndarray) -> tuple[Sta
     return {"u": u.reshape(x.shape[1:])}, y.reshape(x.shape)
 
 
-def _s4d(operation: S4D, state: State, x: np.ndarray) -> tuple[State, np.ndarray]:
-    modes = operation.a_re.shape[0]
-    padding = (1 << (modes - 1).bit_length()) - modes  # the halving-tree sum pads with zeros too
-
-    def padded(array: np.ndarray, axis: int = 0) -> np.ndarray:
-        width = [(0, padding if number == axis else 0) for number in range(array.ndim)]
-        return np.pad(array, width)
-
-    re, im, y = padded(state["re"], 1), padded(state["im"], 1), np.empty_like(x)
-    kernels.s4d(
-        x, re, im, padded(operation.a_re), padded(operation.a_im), padded(operation.b_re), padded(operation.b_im),
-        padded(2 * operation.c_re), padded(2 * operation.c_im), operation.d, y,
-    )  # fmt: skip
-    return {"re": re[:, :modes], "im": im[:, :modes]}, y
-
-
 TABLE: dict[type[Operation], Callable[[Any, State, np.ndarray], tuple[State, np.ndarray]]] = {
-    S4D: _s4d,
     LIF: _lif,
     RefractoryLIF: _refractory,
     LeakyIntegrator: _leaky,
