@@ -26,11 +26,13 @@ def from_torch(module: nn.Module, example: Tensor) -> Program:
     from convert.modules.agreement import check, steps
     from convert.modules.building import build
     from convert.modules.folding import plain
+    from convert.modules.layouts import layout
     from convert.modules.tracing import trace, untouched
 
     x = steps(example)
     with untouched(module):
         root, graph = trace(plain(module))
+        taken = layout(root)
         built = build(root, graph, tuple(x.shape[1:]))
-        check(root, graph, built, x)
+        check(root, built, x, graph, taken)
     return built.program

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
 from torch.nn.modules.lazy import LazyModuleMixin
 
+from convert.modules import norse, spikingjelly
 from spikestrip.errors import BadInput, Refused
 
 LOOP = "make it one time step, `net(x[:, t])`, and keep the loop over t, and what collects its outputs, outside"
@@ -18,6 +21,8 @@ ROOT = "module"
 """What errors call the module itself; its submodules have their dotted names."""
 
 LIBRARIES = ("snntorch", "sinabs", "norse", "spikingjelly", "brevitas")
+MODELS = ("spikingjelly.activation_based.model", "norse.torch.models")
+"""Whole networks of LIBRARIES, followed as a user's own."""
 TORCH = ("torch.nn.", "torch.ao.", "torch._dynamo.")
 CONTAINERS = (nn.Module, nn.Sequential, nn.ModuleList, nn.ModuleDict)
 
@@ -36,7 +41,7 @@ def trace(module: nn.Module) -> tuple[nn.Module, fx.Graph]:
             raise Refused(name or ROOT, "has a forward that was put in place of its class's own")
     before = _held(root)
     try:
-        graph = _Tracer().trace(root)
+        graph = _Tracer().trace(_followed(root))
     except BadInput:
         raise
     except Exception as error:  # whatever the user's code does with a value that isn't there yet
@@ -51,8 +56,37 @@ def trace(module: nn.Module) -> tuple[nn.Module, fx.Graph]:
 
 def is_leaf(module: nn.Module) -> bool:
     """True for a layer of torch or of LIBRARIES, or of a class made from one: known whole, or not at all."""
+    if _is_transparent(module):
+        return False
     bases = (base.__module__ for base in type(module).__mro__ if base not in CONTAINERS)
-    return any(name.split(".")[0] in LIBRARIES or name.startswith(TORCH) for name in bases)
+    return any(
+        (name.split(".")[0] in LIBRARIES or name.startswith(TORCH)) and not name.startswith(MODELS) for name in bases
+    )
+
+
+def _is_transparent(module: nn.Module) -> bool:
+    """True for a container of LIBRARIES that does to each step what is in it does."""
+    return spikingjelly.is_container(module) or norse.is_container(module) or norse.is_lift(module)
+
+
+class _InTurn(nn.Sequential):
+    """What is in a container, one after another; norse's neurons return their state too, which the caller hands on."""
+
+    def forward(self, x: Any) -> Any:
+        for child in self._modules.values():  # of Lift too, which is no Sequential
+            x = child(x)  # type: ignore[misc]
+            if norse.is_neuron(child) or norse.is_container(child):
+                x = x[0]
+        return x
+
+
+def _followed(module: nn.Module) -> nn.Module:
+    """``module``, or for a container another with the same children, which can be traced."""
+    if not _is_transparent(module):
+        return module
+    if getattr(module, "return_hidden", False):
+        raise Refused(ROOT, "has return_hidden=True, and a program one output; set it to False")
+    return _InTurn(OrderedDict(module.named_children()))
 
 
 @contextmanager
@@ -112,12 +146,21 @@ class _Tracer(fx.Tracer):
     def call_module(
         self, m: nn.Module, forward: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Any:
+        if norse.is_container(m):
+            forward = partial(self._with_states, m)
+        elif _is_transparent(m):
+            forward = partial(_InTurn.forward, m)  # type: ignore[arg-type]
         try:
             return super().call_module(m, forward, args, kwargs)
         except BadInput:
             raise
         except Exception as error:
             raise _untraceable(self.path_of_module(m), error) from error
+
+    def _with_states(self, m: nn.Module, x: Any, state: Any = None) -> Any:
+        """norse's SequentialState, whose ``state`` is a list with one place for each child."""
+        states = [None if state is None else state[place] for place in range(len(m._modules))]
+        return type(m).forward(m, x, states)
 
 
 def _untraceable(where: str, error: Exception) -> Refused:
