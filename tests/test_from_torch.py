@@ -405,7 +405,7 @@ REFUSED = {
     "two outputs": (lambda: forward(lambda self, x: (self.fc(x), x), fc=nn.Linear(4, 4)), "module: returns x beside"),
     "membrane that resets": (
         lambda: forward(lambda self, x: self.lif(x)[1], lif=hidden(init_hidden=False, reset_mechanism="zero")),
-        "module: reads the membrane of lif",
+        "module: reads the state of lif",
     ),
     "state not returned": (
         lambda: forward(lambda self, x, mem: self.lif(x, mem)[0], lif=hidden(init_hidden=False)),

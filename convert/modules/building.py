@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import operator
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 from torch import Tensor, fx, nn
 
@@ -192,9 +192,9 @@ class _Walk:
         """Note the argument of forward, or the place in one, that is the whole state of norse's neuron."""
         at: State = str(state.target)
         holder = state
-        if state.target is operator.getitem and isinstance(state.args[0], fx.Node) and isinstance(state.args[1], int):
-            holder = state.args[0]
-            at = str(holder.target), state.args[1]
+        if _is_place(state):
+            holder, place = cast(tuple[fx.Node, int], state.args)
+            at = str(holder.target), place
         if holder.op != "placeholder" or len(state.users) > 1:
             raise Refused(path, "needs its state to be an argument of forward, or in a list that is one")
         self.arguments[at] = path, 1
@@ -230,7 +230,7 @@ class _Walk:
 
     def _item(self, where: str, node: fx.Node, source: Any, place: Any) -> functions.Value | _Unreadable:
         found = self.values[source]
-        if source.op == "placeholder" and isinstance(found, _Unreadable):
+        if _is_place(node) and isinstance(found, _Unreadable):
             return found
         if isinstance(found, Sizes):
             return functions.item(where, found, place)
@@ -238,7 +238,7 @@ class _Walk:
             raise Refused(where, f"takes item {place!r} of {source.name!r}, which no neuron returns")
         self.items[node] = _where(source), place
         stream = (found.spikes, *found.states)[place]
-        reason = f"reads the state of {_where(source)}, which no stream holds"
+        reason = f"reads the state of {_where(source)}, which no stream holds (a membrane, where it is reset to zero)"
         return _Unreadable(reason) if stream is None else stream
 
     def _finish(self, node: fx.Node) -> None:
@@ -259,11 +259,18 @@ class _Walk:
                 returned |= {(_where(value), place) for place in range(len(made.states) + 1)}
             elif value in self.items:
                 returned.add(self.items[value])
-            elif value is not first:
+            elif value is not first and not _is_place(value):
                 raise Refused(ROOT, f"returns {value.name} beside {first.name}; a program has one output")
         for name, state in self.arguments.items():
             if state not in returned:
                 raise Refused(state[0], f"takes its state from {name!r}, but forward does not return the next one")
+
+
+def _is_place(node: fx.Node) -> bool:
+    """True for a place in an argument of forward that is a list."""
+    if node.target is not operator.getitem or not isinstance(node.args[0], fx.Node):
+        return False
+    return node.args[0].op == "placeholder" and isinstance(node.args[1], int)
 
 
 def _where(node: fx.Node) -> str:

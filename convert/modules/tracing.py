@@ -74,7 +74,7 @@ class _InTurn(nn.Sequential):
 
     def forward(self, x: Any) -> Any:
         for child in self._modules.values():  # of Lift too, which is no Sequential
-            x = child(x)  # type: ignore[misc]
+            x = child(x)
             if norse.is_neuron(child) or norse.is_container(child):
                 x = x[0]
         return x
