@@ -123,7 +123,7 @@ def _to_float64(root: nn.Module) -> None:
             if buffer is not None:
                 module._buffers[name] = buffer.cpu().double() if buffer.is_floating_point() else buffer.cpu()
         if is_neuron(module):
-            states = module._buffers.keys() & {"mem", "syn", "spk"}
+            states = module._buffers.keys() & {"mem", "syn", "syn_exc", "syn_inh", "spk"}
             module._buffers.update(dict.fromkeys(states, torch.zeros(0).double()))
             # snnTorch's spikes are float32, which a float64 layer after them would not take
             step = vars(module)["spike_grad"]
