@@ -10,14 +10,11 @@ from torch import Tensor, fx, nn
 
 from convert.modules import norse, sinabs, spikingjelly
 from convert.modules.building import Built
-from convert.modules.layouts import Layout
+from convert.modules.layouts import Layout, Taken
 from convert.modules.neurons import is_neuron
 from convert.modules.tracing import ROOT
 from spikestrip.errors import BadInput, Refused
 from spikestrip.execution import Stepper
-
-STEPS = 8
-"""How often the example is repeated: enough for most neurons to fire, reset and fire again."""
 
 RELATIVE = 1e-9
 """How far outputs that are no spikes may differ, of the largest: both sides add up in float64, in other orders."""
@@ -33,14 +30,14 @@ def steps(example: Tensor) -> np.ndarray:
     return x
 
 
-def check(root: nn.Module, built: Built, x: np.ndarray, graph: fx.Graph, layout: Layout) -> None:
-    """Raise Refused, naming the neuron, where ``root`` and ``built`` differ on x (B, *shape), given STEPS times.
+def check(root: nn.Module, built: Built, x: np.ndarray, graph: fx.Graph, taken: Taken) -> None:
+    """Raise Refused, naming the neuron, where ``root`` and ``built`` differ on x (B, *shape), given some times.
 
     Every spike must be equal. Leaves ``root`` in float64 with hooks: whoever calls this puts it back.
     """
     _to_float64(root)
-    if layout is not Layout.STEP:
-        _check_sequence(root, built, x, layout)
+    if taken.leaving is not Layout.STEP:
+        _check_sequence(root, built, x, taken)
         return
     seen: dict[str, Any] = {}
     for path in {*built.neurons, *(path for path, _ in built.arguments.values())}:
@@ -50,7 +47,7 @@ def check(root: nn.Module, built: Built, x: np.ndarray, graph: fx.Graph, layout:
     names = {name if isinstance(name, str) else name[0] for name in built.arguments}
     arguments |= dict.fromkeys(names)  # states: None is a neuron's zero
     state = ()
-    for step in range(STEPS):
+    for step in range(taken.steps):
         found = _run(root, "", torch.from_numpy(x.copy()), *state, **arguments)
         if norse.is_container(root):
             state = found[1:]
@@ -76,29 +73,30 @@ def _states(built: Built, seen: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
-def _check_sequence(root: nn.Module, built: Built, x: np.ndarray, layout: Layout) -> None:
+def _check_sequence(root: nn.Module, built: Built, x: np.ndarray, taken: Taken) -> None:
     """The same for a module that takes the whole sequence in one call."""
+    steps, leaving = taken.steps, taken.leaving
     seen: dict[str, list[Any]] = {path: [] for path in built.neurons}
     for path in built.neurons:
         module = root.get_submodule(path)
         module.register_forward_hook(lambda _, __, output, path=path: seen[path].append(_first(output)))
     for module in root.modules():
         if sinabs.is_neuron(module):
-            vars(module).update(batch_size=len(x), num_timesteps=STEPS)
+            vars(module).update(batch_size=len(x), num_timesteps=steps)
             # its spikes are float32, which a float64 layer after it would not take
             module.register_forward_hook(lambda _, __, output: output.double())
-    found = _first(_run(root, f", given {STEPS} times", layout.repeated(x, STEPS)))
+    found = _first(_run(root, f", given {steps} times", taken.entering.repeated(x, steps)))
     stepper = Stepper(built.program, len(x))
-    for step in range(STEPS):
+    for step in range(steps):
         streams = stepper.step(x)
         for path, stream in built.neurons.items():
             if stream in streams:
                 calls = seen[path]  # one for the sequence, or where a container steps it, one for each step
-                theirs = calls[step] if len(calls) == STEPS else layout.step(calls[0], step, len(x), STEPS)
+                theirs = calls[step] if len(calls) == steps else leaving.step(calls[0], step, len(x), steps)
                 _compare(path, step, theirs, streams[stream], 0.0)
         output = streams[built.program.output]
         allowed = RELATIVE * max(1.0, np.abs(output).max())
-        _compare(ROOT, step, layout.step(found, step, len(x), STEPS), output, allowed)
+        _compare(ROOT, step, leaving.step(found, step, len(x), steps), output, allowed)
 
 
 def _run(root: nn.Module, how: str, *args: Any, **kwargs: Any) -> Any:

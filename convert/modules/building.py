@@ -11,6 +11,7 @@ from torch import Tensor, fx, nn
 
 from convert.modules import functions, layers, norse, refused, sinabs, spikingjelly
 from convert.modules.functions import Constant, Sizes, arguments
+from convert.modules.layouts import Taken
 from convert.modules.neurons import STATES, Fired, add_neuron, is_neuron
 from convert.modules.program_builder import ProgramBuilder
 from convert.modules.tracing import ROOT
@@ -36,12 +37,12 @@ class Built:
 State = str | tuple[str, int]
 
 
-def build(root: nn.Module, graph: fx.Graph, shape: Shape) -> Built:
+def build(root: nn.Module, graph: fx.Graph, shape: Shape, taken: Taken) -> Built:
     """The program of ``graph``, whose names refer to ``root``, for steps of ``shape``.
 
     Raises Refused, naming the submodule, for what no operation says exactly.
     """
-    walk = _Walk(root, ProgramBuilder(shape, most=6 * len(graph.nodes)))
+    walk = _Walk(root, ProgramBuilder(shape, most=6 * len(graph.nodes)), taken)
     for node in graph.nodes:
         walk.visit(node)
     return Built(walk.builder.program(walk.output), walk.neurons, walk.arguments)
@@ -57,8 +58,9 @@ class _Unreadable:
 class _Walk:
     """values: what each node of the graph stands for: a stream, or what a neuron returns."""
 
-    def __init__(self, root: nn.Module, builder: ProgramBuilder) -> None:
+    def __init__(self, root: nn.Module, builder: ProgramBuilder, taken: Taken) -> None:
         self.root, self.builder = root, builder
+        self.remembers = taken.looped or norse.is_container(root)  # what norse's neurons return is given back to them
         self.values: dict[fx.Node, functions.Value | Fired | _Unreadable] = {}
         self.items: dict[fx.Node, tuple[str, int]] = {}  # path of a neuron, and which of its values
         self.neurons: dict[str, str] = {}
@@ -177,7 +179,7 @@ class _Walk:
         source, state = arguments(path, node, ("input_tensor", "state"))
         if isinstance(state, fx.Node):
             self._keep_list(path, state)
-        elif not norse.takes_sequences(module) and not norse.is_container(self.root):
+        elif not norse.takes_sequences(module) and not self.remembers:
             raise Refused(
                 path,
                 "is called without its state, so that it begins anew in each step; let forward take the state and "

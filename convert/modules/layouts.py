@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import enum
 from collections.abc import Iterator
 
@@ -42,6 +43,19 @@ class Layout(enum.Enum):
             if self is Layout.TIME_FIRST and len(stream) == steps:
                 return stream[step]
         raise Refused(ROOT, f"gives no stream over time, {self.value}, on the example, given {steps} times")
+
+
+@dataclasses.dataclass(frozen=True)
+class Taken:
+    """What one call takes and gives, and for how many steps; looped: its own forward goes over them, one by one.
+
+    entering is STEP and leaving is not where each step of a loop reads the same input.
+    """
+
+    entering: Layout
+    leaving: Layout
+    steps: int
+    looped: bool = False
 
 
 def layout(root: nn.Module) -> Layout:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -27,11 +28,10 @@ TORCH = ("torch.nn.", "torch.ao.", "torch._dynamo.")
 CONTAINERS = (nn.Module, nn.Sequential, nn.ModuleList, nn.ModuleDict)
 
 
-def trace(module: nn.Module) -> tuple[nn.Module, fx.Graph]:
-    """The graph of one step, and the module that its names refer to (a lone layer is called "0", as in a Sequential).
+def rooted(module: nn.Module) -> nn.Module:
+    """``module``, or with a lone layer in it, called "0", as in a Sequential.
 
-    Raises Refused, naming the innermost submodule, when forward can't be followed without values, or when a hook or
-    a replaced forward may change what a submodule does.
+    Raises Refused for a hook or a replaced forward, which may change what a submodule does.
     """
     root = nn.Sequential(module) if is_leaf(module) else module
     for name, submodule in root.named_modules():
@@ -39,19 +39,30 @@ def trace(module: nn.Module) -> tuple[nn.Module, fx.Graph]:
             raise Refused(name or ROOT, "has a forward hook, which may change what it does; remove it first")
         if "forward" in vars(submodule):
             raise Refused(name or ROOT, "has a forward that was put in place of its class's own")
+    return root
+
+
+def trace(root: nn.Module, sizes: tuple[int, ...] | None = None) -> fx.Graph:
+    """The graph of what ``root`` does in a call; ``sizes``: those of its input, as numbers that it can loop over.
+
+    Raises Refused, naming the innermost submodule, when forward can't be followed without values, or changes what a
+    submodule holds (with ``sizes`` it may set states of neurons).
+    """
     before = _held(root)
     try:
-        graph = _Tracer().trace(_followed(root))
+        graph = _Tracer(sizes).trace(_followed(root))
     except BadInput:
         raise
     except Exception as error:  # whatever the user's code does with a value that isn't there yet
         raise _untraceable(ROOT, error) from error
     for (path, name), (value, changes) in _held(root).items():
         was = before.get((path, name), (None, -1))
+        if sizes is not None and is_leaf(root.get_submodule(path)):
+            continue
         if (was[0] is not value or was[1] != changes) and not name.startswith("_tensor_constant"):
             reason = f"has its {name!r} set in forward, which must be one time step: keep loops and resets outside"
             raise Refused(path or ROOT, reason)
-    return root, graph
+    return graph
 
 
 def is_leaf(module: nn.Module) -> bool:
@@ -139,7 +150,41 @@ def _held(root: nn.Module) -> dict[tuple[str, str], tuple[Any, int]]:
     return held
 
 
+class _Sized(fx.Proxy):
+    """An input whose sizes are known."""
+
+    sizes: tuple[int, ...]
+
+    @property
+    def shape(self) -> torch.Size:
+        return torch.Size(self.sizes)
+
+    def size(self, dim: int | None = None) -> Any:
+        return self.shape if dim is None else self.shape[dim]
+
+    def dim(self) -> int:
+        return len(self.sizes)
+
+    def __len__(self) -> int:
+        return self.sizes[0]
+
+    def __iter__(self) -> Iterator[fx.Proxy]:
+        return iter([operator.getitem(self, place) for place in range(self.sizes[0])])
+
+
 class _Tracer(fx.Tracer):
+    def __init__(self, sizes: tuple[int, ...] | None = None) -> None:
+        super().__init__()
+        self.sizes, self.named = sizes, False
+
+    def proxy(self, node: fx.Node) -> fx.Proxy:
+        if self.sizes is None or self.named or node.op != "placeholder":
+            return super().proxy(node)
+        self.named = True
+        made = _Sized(node, self)
+        made.sizes = self.sizes
+        return made
+
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         return is_leaf(m)
 
@@ -165,6 +210,6 @@ class _Tracer(fx.Tracer):
 
 def _untraceable(where: str, error: Exception) -> Refused:
     said = (str(error).splitlines() or [type(error).__name__])[0]
-    if isinstance(error, TypeError) and "Proxy" in said:  # range(x.shape[1]), for step in x
+    if (isinstance(error, TypeError) and "Proxy" in said) or "cannot be iterated" in said:  # range(x.shape[1]); in x
         return Refused(where, f"its forward loops over values of its input: {LOOP}")
     return Refused(where, f"its forward can't be followed as one step without loops or decisions on values: {said}")
