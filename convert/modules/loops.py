@@ -48,7 +48,6 @@ def followed(root: nn.Module, shape: tuple[int, ...]) -> tuple[fx.Graph, Taken]:
 
 def _looped(root: nn.Module, shape: tuple[int, ...]) -> tuple[fx.Graph, Taken] | None:
     """The step that the forward of ``root`` repeats; None if it doesn't return a stack of steps."""
-    found: Refused | None = None
     for entering, sizes in (
         (Layout.TIME_FIRST, (STEPS, SAMPLES, *shape)),
         (Layout.BATCH_FIRST, (SAMPLES, STEPS, *shape)),
@@ -59,15 +58,20 @@ def _looped(root: nn.Module, shape: tuple[int, ...]) -> tuple[fx.Graph, Taken] |
         except BadInput:  # it takes another layout
             continue
         outputs = _stacked(graph)
-        if outputs is None:
-            continue
-        try:
+        if outputs is not None and _entering(graph) is entering:
             return _Fold(root, graph, entering).step(*outputs)
-        except Refused as refusal:
-            found = found or refusal
-    if found is not None:
-        raise found
     return None
+
+
+def _entering(graph: fx.Graph) -> Layout:
+    """By how the input is read: x[t], x[:, t], or as it is."""
+    reads = list(next(iter(graph.find_nodes(op="placeholder"))).users)
+    if not all(node.target is operator.getitem for node in reads):
+        return Layout.STEP
+    first = [node.args[1][0] if isinstance(node.args[1], tuple) else node.args[1] for node in reads]
+    if all(isinstance(index, int) for index in first):
+        return Layout.TIME_FIRST
+    return Layout.BATCH_FIRST if all(index == slice(None) for index in first) else Layout.STEP
 
 
 def _returned(graph: fx.Graph) -> list[Any]:
