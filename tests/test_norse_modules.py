@@ -168,6 +168,40 @@ def test_states_as_arguments() -> None:
     assert sum(train.sum() for train in found.spikes.values()) > 10
 
 
+class Published(nn.Module):
+    """norse's MNIST tutorial, smaller: a recurrent LIF, a readout, and a loop over time in forward."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.l1 = norse.LIFRecurrentCell(16, 10, p=norse.LIFParameters(alpha=100, v_th=torch.tensor(0.33)), dt=0.001)
+        self.fc_out = nn.Linear(10, 4, bias=False)
+        self.out = norse.LICell(dt=0.001)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        seq_length, _batch_size, _, _, _ = x.shape
+        s1 = so = None
+        voltages = []
+        for ts in range(seq_length):
+            z = x[ts, :, :, :].view(-1, 16)
+            z, s1 = self.l1(z, s1)
+            z = self.fc_out(z)
+            vo, so = self.out(z, so)
+            voltages += [vo]
+        return torch.stack(voltages)
+
+
+def test_the_tutorials_network() -> None:
+    torch.manual_seed(0)
+    net = Published().double()
+    x = (torch.rand(STEPS, 3, 1, 4, 4) < 0.3).double() * 2
+    program = from_torch(net, x[0])
+    with torch.no_grad():
+        expected = net(x).transpose(0, 1).numpy()
+    found = NumpyBackend().run(program, x.transpose(0, 1).numpy(), "float64", "cpu", lambda _: None)
+    np.testing.assert_allclose(found.output, expected, rtol=1e-10, atol=1e-14)
+    assert found.spikes["n03_l1"].sum() > 20
+
+
 @pytest.mark.parametrize(
     ("made", "said"),
     [

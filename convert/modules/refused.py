@@ -64,11 +64,11 @@ LIBRARIES = {
 OTHERS = {
     **dict.fromkeys(
         ("LIFRefracCell", "LIFRefracRecurrentCell", "LIFRefracRecurrent"),
-        "while it is refractory it holds its potential and goes on with its current, which no operation says",
+        "while it is refractory it holds its potential and goes on with its current",
     ),
     **dict.fromkeys(("SLSTM", "SConv2dLSTM"), "its gates are products of streams"),
     "KLIFNode": "it clips its membrane at 0 before it fires",
-    "LeakyParallel": "it is an RNN with a ReLU in training; a Leaky with the same beta is the neuron",
+    "LeakyParallel": "its membrane is clipped at 0 by an nn.RNN's ReLU, and never reset",
 }
 """Why neurons of LIBRARIES can't be said."""
 
@@ -82,6 +82,6 @@ def reason(module: nn.Module) -> str:
         return f"is a {kind}, {PAGE}; {WAYS_OUT[kind]}"
     library = LIBRARIES.get(home.split(".")[0])
     if library is not None:
-        why = f"{OTHERS[kind]}; " if kind in OTHERS else ""
-        return f"is a {kind}, which no operation says: {why}of {home.split('.')[0]} {library}"
+        why = f"no operation says it: {OTHERS[kind]}" if kind in OTHERS else "it is not known"
+        return f"is a {kind} of {home.split('.')[0]}; {why}; {library}"
     return f"is a {kind}, {PAGE}"
