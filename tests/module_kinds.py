@@ -124,9 +124,7 @@ ROWS = [
     Row("torch", "AdaptiveMaxPool2d", lambda n: n.AdaptiveMaxPool2d(3), FRAME),
     Row("torch", "LPPool2d", lambda n: n.LPPool2d(2, 2), FRAME),
     Row("torch", "BatchNorm1d", lambda n: _normed(n.BatchNorm1d(6))),
-    Row(
-        "torch", "BatchNorm2d after Conv2d", lambda n: n.Sequential(n.Conv2d(2, 3, 3), _normed(n.BatchNorm2d(3))), FRAME
-    ),
+    Row("torch", "BatchNorm2d", lambda n: n.Sequential(n.Conv2d(2, 3, 3), _normed(n.BatchNorm2d(3))), FRAME),
     Row("torch", "BatchNorm3d", lambda n: n.BatchNorm3d(2), (2, 3, 3, 3)),
     Row("torch", "LayerNorm of a step", lambda n: n.LayerNorm(6)),
     Row("torch", "LayerNorm of each row", lambda n: n.LayerNorm(6), FRAME),
