@@ -16,7 +16,8 @@ CHECKPOINTS = (".pt", ".safetensors")
 
 
 def reading(path: str | os.PathLike[str], rules: Rules | None = None) -> Reading:
-    """The program in a NIR file (.nir), read by ``rules``, in an ONNX file of ours, or in a checkpoint, stripped.
+    """The program in a NIR file (.nir), read by ``rules``, in an ONNX file of ours, in a NetX file of
+    lava-dl (.net), or in a checkpoint, stripped.
 
     The remarks of the result say what a careful reader should know. Raises BadInput for any other file, and for rules
     that are given for what is no NIR file.
@@ -26,10 +27,14 @@ def reading(path: str | os.PathLike[str], rules: Rules | None = None) -> Reading
         from convert.formats.nir.reading import reading as read_nir
 
         return read_nir(source, rules)
-    if source.suffix not in (".onnx", *CHECKPOINTS):
-        raise BadInput(source, f"is no file that holds a program: .nir, .onnx, {', '.join(CHECKPOINTS)}")
+    if source.suffix not in (".onnx", ".net", *CHECKPOINTS):
+        raise BadInput(source, f"is no file that holds a program: .nir, .onnx, .net, {', '.join(CHECKPOINTS)}")
     if rules is not None:
         raise BadInput(source, "is no NIR file: rules of integration don't apply to it")
+    if source.suffix == ".net":
+        from convert.formats import netx
+
+        return netx.reading(source)
     if source.suffix == ".onnx":
         from convert.formats.onnx import recover
 
@@ -52,9 +57,9 @@ def files(path: Path) -> tuple[Path, ...]:
 def load(path: str | os.PathLike[str], **rules: Any) -> Program:
     """The program in a file; each remark on the reading is given as a Python warning.
 
-    path: a NIR file, an ONNX file that Spikestrip wrote, or a checkpoint (which takes torch). rules: ``dt`` (seconds),
-    ``integrate``, ``compare`` and ``reset``, for graphs that Spikestrip did not write (docs/nir-operations.md).
-    Raises BadInput.
+    path: a NIR file, an ONNX file that Spikestrip wrote, lava-dl's .net, or a checkpoint (which takes torch). rules:
+    ``dt`` (seconds), ``integrate``, ``compare`` and ``reset``, for graphs that Spikestrip did not write
+    (docs/nir-operations.md). Raises BadInput.
     """
     import warnings
 

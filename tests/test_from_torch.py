@@ -98,9 +98,11 @@ class Numbers:
         return layer
 
     def neuron(self, size):
-        kind = self.rng.choice(["Leaky", "Leaky", "RLeaky", "Synaptic", "Lapicque"])
-        reset = self.rng.choice(["subtract", "none"] + ["zero"] * (kind != "Lapicque"))
-        delay = bool(self.rng.integers(2)) if kind != "Lapicque" else True
+        kinds = ["Leaky", "Leaky", "RLeaky", "RSynaptic", "Synaptic", "Lapicque"] + ["Alpha"] * (not self.dyadic)
+        kind = self.rng.choice(kinds)
+        plain = kind in ("Lapicque", "RSynaptic")
+        reset = "none" if kind == "Alpha" else self.rng.choice(["subtract", "none"] + ["zero"] * (not plain))
+        delay = bool(self.rng.integers(2)) if not plain else True
         if kind in ("RLeaky", "Synaptic") and reset == "zero":
             delay = False
         if reset == "subtract":
@@ -120,6 +122,14 @@ class Numbers:
             made = snn.Leaky(self.decay(size), reset_delay=delay, graded_spikes_factor=factor, **common)
         elif kind == "Synaptic":
             made = snn.Synaptic(self.decay(size), self.decay(size), reset_delay=delay, **common)
+        elif kind == "Alpha":
+            beta = self.per_neuron(0.1, 0.8, size)
+            made = snn.Alpha(beta + self.uniform(0.05, 0.2), beta, **common)
+        elif kind == "RSynaptic":
+            given = {"linear_features": size} if self.rng.integers(2) else {"V": 0.5, "all_to_all": False}
+            made = snn.RSynaptic(self.decay(size), self.decay(size), **given, **common)
+            if "linear_features" in given:
+                made.recurrent = self.linear(size, size)
         elif self.rng.integers(2):
             v = self.per_neuron(-1, 1, size)
             made = snn.RLeaky(self.decay(size), V=v, all_to_all=False, reset_delay=delay, **common)
@@ -346,7 +356,12 @@ REFUSED = {
     "norm in training": (lambda: net(nn.BatchNorm1d(4)), "0: .*training.*eval"),
     "norm of the batch": (lambda: net(nn.BatchNorm1d(4, track_running_stats=False).eval()), "0: .*no running"),
     "unknown layer": (lambda: net(nn.Linear(4, 4), nn.Softmax(1)), "1: is a Softmax"),
-    "unknown neuron": (lambda: net(nn.Sequential(snn.Alpha(0.9, 0.8, init_hidden=True))), "0.0: is a Alpha"),
+    "unknown neuron": (lambda: net(nn.Sequential(snn.SLSTM(4, 4, init_hidden=True))), "0.0: is a SLSTM.*products"),
+    "alpha that resets": (lambda: net(snn.Alpha(0.9, 0.8, init_hidden=True)), "0: .*reset_mechanism='none' can be"),
+    "recurrent, reset at once": (
+        lambda: net(snn.RSynaptic(0.9, 0.8, linear_features=4, reset_delay=False, init_hidden=True)),
+        "0: .*reset_delay=True can be converted",
+    ),
     "subclass": (lambda: net(type("Mine", (nn.Linear,), {})(4, 4)), "0: is a Mine"),
     "in place": (lambda: net(nn.ReLU(inplace=True)), "0: .*inplace=False"),
     "flatten the batch": (lambda: net(nn.Flatten(0)), "0: .*batch"),
@@ -405,7 +420,7 @@ REFUSED = {
     "two outputs": (lambda: forward(lambda self, x: (self.fc(x), x), fc=nn.Linear(4, 4)), "module: returns x beside"),
     "membrane that resets": (
         lambda: forward(lambda self, x: self.lif(x)[1], lif=hidden(init_hidden=False, reset_mechanism="zero")),
-        "module: reads the membrane of lif",
+        "module: reads the state of lif",
     ),
     "state not returned": (
         lambda: forward(lambda self, x, mem: self.lif(x, mem)[0], lif=hidden(init_hidden=False)),

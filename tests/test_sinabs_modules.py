@@ -112,7 +112,7 @@ def test_refused_by_name(layer: nn.Module, said: str) -> None:
 def test_a_layer_that_flattens_time_is_refused() -> None:
     """On a step it would flatten the frame; in sinabs' own layout it makes one vector of the whole sequence."""
     net = nn.Sequential(nn.Linear(4, 4), sl.IAF(), nn.Flatten(), nn.Linear(4, 2)).eval()
-    with pytest.raises(BadInput, match="does not run on the example, repeated"):
+    with pytest.raises(BadInput, match="does not run on the example, given 8 times"):
         from_torch(net, torch.ones(2, 4))
 
 

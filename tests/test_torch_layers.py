@@ -173,8 +173,9 @@ REFUSED: dict[str, tuple[tuple[nn.Module, tuple[int, ...]], str]] = {
     ),
     "size in a sum": (forward(lambda self, x: self.fc(x) + x.shape[1]), "module: computes with the size"),
     "mean": (forward(lambda self, x: self.fc(x).mean(1)), r"module: calls mean\(\).*AdaptiveAvgPool"),
+    "stack": (forward(lambda self, x: torch.stack([self.fc(x), self.fc(x)], 1)), "module: stacks values of one step"),
     "loop": (
-        forward(lambda self, x: torch.stack([self.fc(x[t]) for t in range(x.shape[0])])),
+        forward(lambda self, x: sum(self.fc(x[t]) for t in range(x.shape[0]))),
         "module: its forward loops over values of its input: make it one time step",
     ),
 }

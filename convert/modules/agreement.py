@@ -8,15 +8,13 @@ import numpy as np
 import torch
 from torch import Tensor, fx, nn
 
-from convert.modules import sinabs
+from convert.modules import norse, sinabs, spikingjelly
 from convert.modules.building import Built
+from convert.modules.layouts import Layout, Taken
 from convert.modules.neurons import is_neuron
 from convert.modules.tracing import ROOT
 from spikestrip.errors import BadInput, Refused
 from spikestrip.execution import Stepper
-
-STEPS = 8
-"""How often the example is repeated: enough for most neurons to fire, reset and fire again."""
 
 RELATIVE = 1e-9
 """How far outputs that are no spikes may differ, of the largest: both sides add up in float64, in other orders."""
@@ -32,30 +30,29 @@ def steps(example: Tensor) -> np.ndarray:
     return x
 
 
-def check(root: nn.Module, graph: fx.Graph, built: Built, x: np.ndarray) -> None:
-    """Raise Refused, naming the neuron, where ``root`` and ``built`` differ on x (B, *shape), given STEPS times.
+def check(root: nn.Module, built: Built, x: np.ndarray, graph: fx.Graph, taken: Taken) -> None:
+    """Raise Refused, naming the neuron, where ``root`` and ``built`` differ on x (B, *shape), given some times.
 
     Every spike must be equal. Leaves ``root`` in float64 with hooks: whoever calls this puts it back.
     """
-    seen: dict[str, Any] = {}
     _to_float64(root)
-    if any(sinabs.is_neuron(module) for module in root.modules()):
-        _check_sequence(root, built, x)
+    if taken.leaving is not Layout.STEP:
+        _check_sequence(root, built, x, taken)
         return
-    for path in built.neurons:
+    seen: dict[str, Any] = {}
+    for path in {*built.neurons, *(path for path, _ in built.arguments.values())}:
         root.get_submodule(path).register_forward_hook(lambda _, __, output, path=path: seen.update({path: output}))
     stepper = Stepper(built.program, len(x))
     arguments = {str(node.target): None for node in graph.find_nodes(op="placeholder")[1:] if not node.args}
-    arguments |= dict.fromkeys(built.arguments)  # states: None is a neuron's zero
-    for step in range(STEPS):
-        try:
-            with torch.no_grad():
-                found = root(torch.from_numpy(x.copy()), **arguments)
-        except Exception as error:
-            reason = (str(error).splitlines() or [type(error).__name__])[0]
-            raise BadInput(ROOT, f"does not run on the example: {reason}") from error
+    names = {name if isinstance(name, str) else name[0] for name in built.arguments}
+    arguments |= dict.fromkeys(names)  # states: None is a neuron's zero
+    state = ()
+    for step in range(taken.steps):
+        found = _run(root, "", torch.from_numpy(x.copy()), *state, **arguments)
+        if norse.is_container(root):
+            state = found[1:]
         streams = stepper.step(x)
-        arguments |= {name: seen[path][place] for name, (path, place) in built.arguments.items()}
+        arguments |= _states(built, seen)
         for path, stream in built.neurons.items():
             if stream in streams:
                 _compare(path, step, seen[path], streams[stream], 0.0)
@@ -63,43 +60,58 @@ def check(root: nn.Module, graph: fx.Graph, built: Built, x: np.ndarray) -> None
         _compare(ROOT, step, found, output, RELATIVE * max(1.0, np.abs(output).max()))
 
 
-def _check_sequence(root: nn.Module, built: Built, x: np.ndarray) -> None:
-    """The same for sinabs' layers, which take whole sequences: (B, T, *shape), or (B*T, *shape) where squeezed."""
-    held = {path: module for path, module in root.named_modules() if sinabs.is_neuron(module)}
-    squeezed = {sinabs.is_squeezed(module) for module in held.values()}
-    if len(squeezed) > 1 or any(is_neuron(module) for module in root.modules()):
-        raise Refused(ROOT, "mixes neurons that take one step, (B, T, ...) and (B*T, ...); use one kind")
-    seen: dict[str, Any] = {}
-    for path, module in held.items():
-        vars(module).update(batch_size=len(x), num_timesteps=STEPS)
-        # sinabs' spikes are float32, which a float64 layer after them would not take
-        module.register_forward_hook(lambda _, __, output, path=path: seen.setdefault(path, output.double()))
-    entering = torch.from_numpy(np.repeat(x[:, None], STEPS, axis=1))
-    try:
-        with torch.no_grad():
-            found = root(entering.flatten(0, 1) if True in squeezed else entering)
-    except Exception as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise BadInput(ROOT, f"does not run on the example, repeated {STEPS} times: {reason}") from error
+def _states(built: Built, seen: dict[str, Any]) -> dict[str, Any]:
+    """What the arguments of the next call are, from what the neurons returned in this one."""
+    found: dict[str, Any] = {}
+    for at, (path, place) in built.arguments.items():
+        if isinstance(at, str):
+            found[at] = seen[path][place]
+        else:
+            held = found.setdefault(at[0], [])
+            held += [None] * (at[1] + 1 - len(held))
+            held[at[1]] = seen[path][place]
+    return found
 
-    def at(output: Any, step: int) -> Any:
-        if not isinstance(output, Tensor) or output.numel() % (len(x) * STEPS):
-            raise Refused(ROOT, "gives no stream over time on the example, repeated")
-        return output.unflatten(0, (len(x), -1))[:, step] if True in squeezed else output[:, step]
 
+def _check_sequence(root: nn.Module, built: Built, x: np.ndarray, taken: Taken) -> None:
+    """The same for a module that takes the whole sequence in one call."""
+    steps, leaving = taken.steps, taken.leaving
+    seen: dict[str, list[Any]] = {path: [] for path in built.neurons}
+    for path in built.neurons:
+        module = root.get_submodule(path)
+        module.register_forward_hook(lambda _, __, output, path=path: seen[path].append(_first(output)))
+    for module in root.modules():
+        if sinabs.is_neuron(module):
+            vars(module).update(batch_size=len(x), num_timesteps=steps)
+            # its spikes are float32, which a float64 layer after it would not take
+            module.register_forward_hook(lambda _, __, output: output.double())
+    found = _first(_run(root, f", given {steps} times", taken.entering.repeated(x, steps)))
     stepper = Stepper(built.program, len(x))
-    for step in range(STEPS):
+    for step in range(steps):
         streams = stepper.step(x)
         for path, stream in built.neurons.items():
             if stream in streams:
-                _compare(path, step, at(seen[path], step), streams[stream], 0.0)
+                calls = seen[path]  # one for the sequence, or where a container steps it, one for each step
+                theirs = calls[step] if len(calls) == steps else leaving.step(calls[0], step, len(x), steps)
+                _compare(path, step, theirs, streams[stream], 0.0)
         output = streams[built.program.output]
-        _compare(ROOT, step, at(found, step), output, RELATIVE * max(1.0, np.abs(output).max()))
+        allowed = RELATIVE * max(1.0, np.abs(output).max())
+        _compare(ROOT, step, leaving.step(found, step, len(x), steps), output, allowed)
+
+
+def _run(root: nn.Module, how: str, *args: Any, **kwargs: Any) -> Any:
+    try:
+        with torch.no_grad():
+            return root(*args, **kwargs)
+    except Exception as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise BadInput(ROOT, f"does not run on the example{how}: {reason}") from error
 
 
 def _to_float64(root: nn.Module) -> None:
     """Every number of ``root`` in float64 on the CPU, every neuron at rest and its spikes in float64 too."""
     for module in root.modules():
+        spikingjelly.rest(module)
         if sinabs.is_neuron(module):
             _hold_alphas(module)
         for name, parameter in module._parameters.items():
@@ -109,7 +121,7 @@ def _to_float64(root: nn.Module) -> None:
             if buffer is not None:
                 module._buffers[name] = buffer.cpu().double() if buffer.is_floating_point() else buffer.cpu()
         if is_neuron(module):
-            states = module._buffers.keys() & {"mem", "syn", "spk"}
+            states = module._buffers.keys() & {"mem", "syn", "syn_exc", "syn_inh", "spk"}
             module._buffers.update(dict.fromkeys(states, torch.zeros(0).double()))
             # snnTorch's spikes are float32, which a float64 layer after them would not take
             step = vars(module)["spike_grad"]
@@ -126,9 +138,7 @@ def _hold_alphas(module: Any) -> None:
 
 
 def _compare(where: str, step: int, found: Any, expected: np.ndarray, tolerance: float) -> None:
-    while isinstance(found, tuple | list):
-        found = found[0]
-    theirs = found.numpy()
+    theirs = _first(found).numpy()
     if theirs.shape != expected.shape:
         raise Refused(where, f"gives {theirs.shape} on the example, and the program {expected.shape}")
     wrong = np.count_nonzero(~(np.abs(theirs - expected) <= tolerance))
@@ -138,3 +148,9 @@ def _compare(where: str, step: int, found: Any, expected: np.ndarray, tolerance:
             f"and the program made of it differ in {wrong} of {expected.size} values at step {step} of the example: "
             "its forward does what can't be seen in it, or a membrane is within rounding of its threshold",
         )
+
+
+def _first(found: Any) -> Any:
+    while isinstance(found, tuple | list) and found:
+        found = found[0]
+    return found

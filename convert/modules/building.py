@@ -5,12 +5,13 @@ from __future__ import annotations
 import dataclasses
 import operator
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 from torch import Tensor, fx, nn
 
-from convert.modules import functions, layers, refused, sinabs
+from convert.modules import functions, layers, norse, refused, sinabs, spikingjelly
 from convert.modules.functions import Constant, Sizes, arguments
+from convert.modules.layouts import Taken
 from convert.modules.neurons import STATES, Fired, add_neuron, is_neuron
 from convert.modules.program_builder import ProgramBuilder
 from convert.modules.tracing import ROOT
@@ -24,20 +25,24 @@ class Built:
     """A program, and where the module's own values are in it.
 
     neurons: path of a spiking neuron -> the stream of its spikes.
-    arguments: argument of forward -> (path, place) of the neuron that takes it and returns the next one at that place.
+    arguments: argument of forward -> (path, place) of the neuron that takes it and returns the next one at that place;
+    where the argument is a list of states, (argument, place in it) instead of its name.
     """
 
     program: Program
     neurons: dict[str, str]
-    arguments: dict[str, tuple[str, int]]
+    arguments: dict[State, tuple[str, int]]
 
 
-def build(root: nn.Module, graph: fx.Graph, shape: Shape) -> Built:
+State = str | tuple[str, int]
+
+
+def build(root: nn.Module, graph: fx.Graph, shape: Shape, taken: Taken) -> Built:
     """The program of ``graph``, whose names refer to ``root``, for steps of ``shape``.
 
     Raises Refused, naming the submodule, for what no operation says exactly.
     """
-    walk = _Walk(root, ProgramBuilder(shape, most=6 * len(graph.nodes)))
+    walk = _Walk(root, ProgramBuilder(shape, most=6 * len(graph.nodes)), taken)
     for node in graph.nodes:
         walk.visit(node)
     return Built(walk.builder.program(walk.output), walk.neurons, walk.arguments)
@@ -53,13 +58,14 @@ class _Unreadable:
 class _Walk:
     """values: what each node of the graph stands for: a stream, or what a neuron returns."""
 
-    def __init__(self, root: nn.Module, builder: ProgramBuilder) -> None:
+    def __init__(self, root: nn.Module, builder: ProgramBuilder, taken: Taken) -> None:
         self.root, self.builder = root, builder
+        self.remembers = taken.looped or norse.is_container(root)  # what norse's neurons return is given back to them
         self.values: dict[fx.Node, functions.Value | Fired | _Unreadable] = {}
         self.items: dict[fx.Node, tuple[str, int]] = {}  # path of a neuron, and which of its values
         self.neurons: dict[str, str] = {}
         self.called: set[str] = set()
-        self.arguments: dict[str, tuple[str, int]] = {}
+        self.arguments: dict[State, tuple[str, int]] = {}
         self.output = ""
 
     def visit(self, node: fx.Node) -> None:
@@ -73,10 +79,18 @@ class _Walk:
                 self.values[node] = self._neuron(where, module, node)
             elif sinabs.is_neuron(module):
                 self.values[node] = self._sinabs(where, module, node)
+            elif spikingjelly.is_neuron(module):
+                self.values[node] = self._spikingjelly(where, module, node)
+            elif norse.is_neuron(module):
+                self.values[node] = self._norse(where, module, node)
+            elif spikingjelly.is_voting(module):
+                entering = self.stream(where, *arguments(where, node, ("x",)))
+                voting = spikingjelly.voting(where, module, self.builder.shapes[entering])
+                self.values[node] = self.builder.add(where, voting, entering)
             elif sinabs.is_sum_pool(module):
                 entering = self.stream(where, *arguments(where, node, ("input",)))
                 self.values[node] = self.builder.add(where, sinabs.sum_pool(where, module), entering)
-            elif type(module) in layers.LAYERS:
+            elif layers.kind(module) is not None:
                 self.values[node] = self._layer(where, module, node)
             else:
                 raise Refused(where, refused.reason(module))
@@ -124,7 +138,7 @@ class _Walk:
         return Constant(value.detach().cpu().double() if value.is_floating_point() else value.detach().cpu())
 
     def _layer(self, path: str, module: nn.Module, node: fx.Node) -> str:
-        (source,) = arguments(path, node, ("input",))
+        (source,) = arguments(path, node, ("x" if "x" in node.kwargs else "input",))
         entering = self.stream(path, source)
         if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
             synapse = self._read_once(source, entering)
@@ -139,7 +153,7 @@ class _Walk:
         """The synapse that makes ``stream``, if its outputs are channels and nothing else reads them."""
         if source.op != "call_module" or len(source.users) > 1:
             return None
-        if type(self.root.get_submodule(str(source.target))) not in (nn.Linear, nn.Conv1d, nn.Conv2d):
+        if layers.kind(self.root.get_submodule(str(source.target))) not in (nn.Linear, nn.Conv1d, nn.Conv2d):
             return None
         made = self.builder.layers[stream].operation
         if isinstance(made, Affine) and len(self.builder.shapes[stream]) > 1:
@@ -153,6 +167,39 @@ class _Walk:
         if module.spike_fn is not None:
             self.neurons[path] = stream
         return stream
+
+    def _spikingjelly(self, path: str, module: Any, node: fx.Node) -> str:
+        self._call_once(path)
+        (source,) = arguments(path, node, ("x",))
+        self.neurons[path] = spikingjelly.add_neuron(self.builder, path, module, self.stream(path, source))
+        return self.neurons[path]
+
+    def _norse(self, path: str, module: Any, node: fx.Node) -> Fired:
+        self._call_once(path)
+        source, state = arguments(path, node, ("input_tensor", "state"))
+        if isinstance(state, fx.Node):
+            self._keep_list(path, state)
+        elif not norse.takes_sequences(module) and not self.remembers:
+            raise Refused(
+                path,
+                "is called without its state, so that it begins anew in each step; let forward take the state and "
+                "return the next one, `forward(self, x, state=None)`, or give a SequentialState",
+            )
+        fired = norse.add_neuron(self.builder, path, module, self.stream(path, source))
+        if norse.is_spiking(module):
+            self.neurons[path] = fired.spikes
+        return fired
+
+    def _keep_list(self, path: str, state: fx.Node) -> None:
+        """Note the argument of forward, or the place in one, that is the whole state of norse's neuron."""
+        at: State = str(state.target)
+        holder = state
+        if _is_place(state):
+            holder, place = cast(tuple[fx.Node, int], state.args)
+            at = str(holder.target), place
+        if holder.op != "placeholder" or len(state.users) > 1:
+            raise Refused(path, "needs its state to be an argument of forward, or in a list that is one")
+        self.arguments[at] = path, 1
 
     def _call_once(self, path: str) -> None:
         if path in self.called:
@@ -185,13 +232,15 @@ class _Walk:
 
     def _item(self, where: str, node: fx.Node, source: Any, place: Any) -> functions.Value | _Unreadable:
         found = self.values[source]
+        if _is_place(node) and isinstance(found, _Unreadable):
+            return found
         if isinstance(found, Sizes):
             return functions.item(where, found, place)
         if not isinstance(found, Fired) or place not in range(len(found.states) + 1):
             raise Refused(where, f"takes item {place!r} of {source.name!r}, which no neuron returns")
         self.items[node] = _where(source), place
         stream = (found.spikes, *found.states)[place]
-        reason = f"reads the membrane of {_where(source)}, which no stream holds where it is reset to zero"
+        reason = f"reads the state of {_where(source)}, which no stream holds (a membrane, where it is reset to zero)"
         return _Unreadable(reason) if stream is None else stream
 
     def _finish(self, node: fx.Node) -> None:
@@ -212,11 +261,18 @@ class _Walk:
                 returned |= {(_where(value), place) for place in range(len(made.states) + 1)}
             elif value in self.items:
                 returned.add(self.items[value])
-            elif value is not first:
+            elif value is not first and not _is_place(value):
                 raise Refused(ROOT, f"returns {value.name} beside {first.name}; a program has one output")
         for name, state in self.arguments.items():
             if state not in returned:
                 raise Refused(state[0], f"takes its state from {name!r}, but forward does not return the next one")
+
+
+def _is_place(node: fx.Node) -> bool:
+    """True for a place in an argument of forward that is a list."""
+    if node.target is not operator.getitem or not isinstance(node.args[0], fx.Node):
+        return False
+    return node.args[0].op == "placeholder" and isinstance(node.args[1], int)
 
 
 def _where(node: fx.Node) -> str:

@@ -88,6 +88,8 @@ WAYS_OUT = {
     "log_softmax": "leave it out: the largest output stays the largest",
     "mean": "a mean over axes is an AdaptiveAvgPool, or a Linear of equal weights",
     "interpolate": "nn.Upsample with mode='nearest' is known",
+    "stack": "streams of one step are joined by cat; steps of a loop are made outside, `net(x[:, t])`",
+    "repeat": "give the module without its loop over time, one step in each call",
     "permute": "no operation exchanges axes; let the example come as the first layer needs it",
     "transpose": "no operation exchanges axes; let the example come as the first layer needs it",
 }

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from convert.modules import pooling, upsampling
+from convert.modules import pooling, spikingjelly, upsampling
 from convert.modules.arrays import array
 from spikestrip.errors import Refused
 from spikestrip.operations import (
@@ -31,12 +31,18 @@ from spikestrip.operations import (
 Synapse = Affine | Conv1d | Conv2d
 
 
+def kind(module: nn.Module) -> type[nn.Module] | None:
+    """The class in LAYERS that ``module`` is, or that it wraps; None for no known layer."""
+    wrapped = spikingjelly.torch_type(module) or type(module)
+    return wrapped if wrapped in LAYERS else None
+
+
 def operations(path: str, module: nn.Module, shape: Shape) -> tuple[Operation, ...]:
-    """``module``, of a type in LAYERS, for one step of ``shape`` (without batch): a chain; () changes nothing.
+    """``module``, of a ``kind`` in LAYERS, for one step of ``shape`` (without batch): a chain; () changes nothing.
 
     Raises Refused(path, reason) for what no operation says exactly.
     """
-    made = LAYERS[type(module)](path, module, shape)
+    made = LAYERS[kind(module) or type(module)](path, module, shape)
     if made is None:
         return ()
     return made if isinstance(made, tuple) else (made,)

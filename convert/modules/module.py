@@ -26,11 +26,14 @@ def from_torch(module: nn.Module, example: Tensor) -> Program:
     from convert.modules.agreement import check, steps
     from convert.modules.building import build
     from convert.modules.folding import plain
-    from convert.modules.tracing import trace, untouched
+    from convert.modules.loops import followed
+    from convert.modules.tracing import rooted, untouched
 
     x = steps(example)
+    shape = tuple(x.shape[1:])
     with untouched(module):
-        root, graph = trace(plain(module))
-        built = build(root, graph, tuple(x.shape[1:]))
-        check(root, graph, built, x)
+        root = rooted(plain(module))
+        graph, taken = followed(root, shape)
+        built = build(root, graph, shape, taken)
+        check(root, built, x, graph, taken)
     return built.program

@@ -8,6 +8,9 @@ All fire at ``mem - threshold > 0``. By default the reset comes one step late, f
                x[t] as well)
     none       mem[t] = beta*mem[t-1] + x[t]
 
+In RLeaky and RSynaptic what comes back from its own spikes is added to x[t], the spikes of the step before. Alpha's
+membrane is tau_alpha*(exc + inh) with exc[t] = alpha*exc[t-1] + x[t] and inh[t] = beta*inh[t-1] - x[t].
+
 With reset_delay=False, "zero" is the LIF with hard reset in every neuron. "subtract" is nothing that we can say: where
 a membrane is still above its threshold after the reset, snnTorch subtracts a second time before it compares.
 """
@@ -24,9 +27,16 @@ from torch import nn
 from convert.modules.arrays import array, fitted
 from convert.modules.program_builder import ProgramBuilder
 from spikestrip.errors import Refused
-from spikestrip.operations import LIF, Affine, LeakyIntegrator, Operation, Scale, Shape, Threshold
+from spikestrip.operations import LIF, Affine, Join, LeakyIntegrator, Operation, Scale, Shape, Threshold
 
-STATES = {"Leaky": ("mem",), "Lapicque": ("mem",), "RLeaky": ("spk", "mem"), "Synaptic": ("syn", "mem")}
+STATES = {
+    "Leaky": ("mem",),
+    "Lapicque": ("mem",),
+    "RLeaky": ("spk", "mem"),
+    "Synaptic": ("syn", "mem"),
+    "RSynaptic": ("spk", "syn", "mem"),
+    "Alpha": ("syn_exc", "syn_inh", "mem"),
+}
 """The neurons that are known, and what of them is handed from step to step."""
 
 RESETS = {"_base_sub": "subtract", "_base_zero": "zero", "_base_int": "none"}
@@ -55,8 +65,11 @@ def add_neuron(builder: ProgramBuilder, path: str, module: Any, entering: str) -
     if (threshold < 0).any() and reset != "none" and not (reset == "zero" and late):
         raise Refused(path, "has a negative threshold, at which snnTorch resets a neuron that has not fired")
     factor = fitted(path, "graded_spikes_factor", module.graded_spikes_factor, shape)
-    if (factor == 0).any() or (kind == "RLeaky" and (factor != 1).any()):
+    recurrent = kind in ("RLeaky", "RSynaptic")
+    if (factor == 0).any() or (recurrent and (factor != 1).any()):
         raise Refused(path, "has a graded_spikes_factor that is zero, or that scales what comes back to it")
+    if kind == "Alpha":
+        return _alpha(builder, path, module, entering, reset, Threshold(threshold), factor)
 
     bias = current = membrane = None
     if kind == "Lapicque":
@@ -64,14 +77,23 @@ def add_neuron(builder: ProgramBuilder, path: str, module: Any, entering: str) -
         entering = builder.add(f"{path}_in", Scale(gain), entering)  # an integrator's own gain scales resets too
     else:
         decay = _decay(path, "beta", module, shape)
-    if kind == "Synaptic":
-        current = entering = builder.add(f"{path}_syn", LeakyIntegrator(_decay(path, "alpha", module, shape)), entering)
-    if kind == "RLeaky":
+    if recurrent:
         feedback, bias = _recurrent(path, module, shape)
+    if kind.endswith("Synaptic"):
+        synapse = LeakyIntegrator(_decay(path, "alpha", module, shape), bias=bias)
+        current = entering = builder.add(f"{path}_syn", synapse, entering)
+        bias = None
+    if kind == "RSynaptic" and not late:
+        raise Refused(
+            path,
+            "is a RSynaptic with reset_delay=False, which snnTorch 1.0.0 does not do (it works on the arguments of its "
+            "forward, not on its states); reset_delay=True can be converted",
+        )
 
     if reset == "zero":
         if late and kind != "Leaky":
-            change = "'subtract'" if kind == "Lapicque" else "'subtract', or reset_delay=False,"
+            either = kind in ("RLeaky", "Synaptic")
+            change = "'subtract', or reset_delay=False," if either else "'subtract'"
             raise Refused(
                 path,
                 f"is a {kind} that resets to zero one step late: it then drops that step's input as well, which no "
@@ -89,11 +111,41 @@ def add_neuron(builder: ProgramBuilder, path: str, module: Any, entering: str) -
         spikes = builder.add(path, Threshold(threshold), membrane)
         if reset == "subtract":
             builder.feed_back(builder.add(f"{path}_reset", Scale(-threshold), spikes), core)
-    if kind == "RLeaky":
-        builder.feed_back(builder.add(f"{path}_recurrent", feedback, spikes), core)
+    if recurrent:
+        builder.feed_back(builder.add(f"{path}_recurrent", feedback, spikes), current or core)
     if (factor != 1).any():
         spikes = builder.add(f"{path}_graded", Scale(factor), spikes)
-    return Fired(spikes, (current, membrane) if kind == "Synaptic" else (membrane,))
+    return Fired(spikes, (membrane,) if current is None else (current, membrane))
+
+
+def _alpha(
+    builder: ProgramBuilder,
+    path: str,
+    module: Any,
+    entering: str,
+    reset: str,
+    threshold: Threshold,
+    factor: np.ndarray,
+) -> Fired:
+    if reset != "none":
+        raise Refused(
+            path,
+            f"is an Alpha with reset_mechanism={reset!r}, which in the step after a spike drops currents with that "
+            "step's input, which no operation says; reset_mechanism='none' can be converted, and so can a Synaptic",
+        )
+    shape = builder.shapes[entering]
+    alpha, beta = (_decay(path, name, module, shape) for name in ("alpha", "beta"))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        gain = np.log(alpha) / (np.log(beta) - np.log(alpha)) + 1
+    if not np.isfinite(gain).all():
+        raise Refused(path, "has an alpha or a beta at which snnTorch's own tau_alpha is not finite")
+    excited = builder.add(f"{path}_exc", LeakyIntegrator(alpha), entering)
+    inhibited = builder.add(f"{path}_inh", LeakyIntegrator(beta, gain=-np.ones(shape)), entering)
+    membrane = builder.add(f"{path}_mem", Scale(gain), builder.add(f"{path}_sum", Join(), excited, inhibited))
+    spikes = builder.add(path, threshold, membrane)
+    if (factor != 1).any():
+        spikes = builder.add(f"{path}_graded", Scale(factor), spikes)
+    return Fired(spikes, (excited, inhibited, membrane))
 
 
 def _check_plain(path: str, module: Any) -> None:

@@ -52,6 +52,26 @@ WAYS_OUT = {
     **dict.fromkeys(("DataParallel", "DistributedDataParallel"), "give its .module"),
 }  # fmt: skip
 
+LIBRARIES = {
+    "spikingjelly": "IFNode, LIFNode, ParametricLIFNode and CUBALIFNode, the layers that wrap torch's, "
+    "MultiStepContainer and SeqToANNContainer are known",
+    "norse": "LIF, LIFBox, LI, LIBox and IAF, recurrent LIF, SequentialState and Lift are known",
+    "snntorch": "Leaky, Lapicque, Synaptic, Alpha, RLeaky and RSynaptic are known",
+    "sinabs": "IAF, LIF and ExpLeak, with and without Squeeze, and SumPool2d are known",
+}
+"""What is known of each library."""
+
+OTHERS = {
+    **dict.fromkeys(
+        ("LIFRefracCell", "LIFRefracRecurrentCell", "LIFRefracRecurrent"),
+        "while it is refractory it holds its potential and goes on with its current",
+    ),
+    **dict.fromkeys(("SLSTM", "SConv2dLSTM"), "its gates are products of streams"),
+    "KLIFNode": "it clips its membrane at 0 before it fires",
+    "LeakyParallel": "its membrane is clipped at 0 by an nn.RNN's ReLU, and never reset",
+}
+"""Why neurons of LIBRARIES can't be said."""
+
 
 def reason(module: nn.Module) -> str:
     """What is said of ``module``, which is none of the layers that are known."""
@@ -60,4 +80,8 @@ def reason(module: nn.Module) -> str:
         return f"is a {kind}, which {QUANTISED}"
     if kind in WAYS_OUT and home.startswith("torch."):
         return f"is a {kind}, {PAGE}; {WAYS_OUT[kind]}"
+    library = LIBRARIES.get(home.split(".")[0])
+    if library is not None:
+        why = f"no operation says it: {OTHERS[kind]}" if kind in OTHERS else "it is not known"
+        return f"is a {kind} of {home.split('.')[0]}; {why}; {library}"
     return f"is a {kind}, {PAGE}"

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import operator
+from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
 from torch.nn.modules.lazy import LazyModuleMixin
 
+from convert.modules import norse, spikingjelly
 from spikestrip.errors import BadInput, Refused
 
 LOOP = "make it one time step, `net(x[:, t])`, and keep the loop over t, and what collects its outputs, outside"
@@ -18,15 +22,16 @@ ROOT = "module"
 """What errors call the module itself; its submodules have their dotted names."""
 
 LIBRARIES = ("snntorch", "sinabs", "norse", "spikingjelly", "brevitas")
+MODELS = ("spikingjelly.activation_based.model", "norse.torch.models")
+"""Whole networks of LIBRARIES, followed as a user's own."""
 TORCH = ("torch.nn.", "torch.ao.", "torch._dynamo.")
 CONTAINERS = (nn.Module, nn.Sequential, nn.ModuleList, nn.ModuleDict)
 
 
-def trace(module: nn.Module) -> tuple[nn.Module, fx.Graph]:
-    """The graph of one step, and the module that its names refer to (a lone layer is called "0", as in a Sequential).
+def rooted(module: nn.Module) -> nn.Module:
+    """``module``, or with a lone layer in it, called "0", as in a Sequential.
 
-    Raises Refused, naming the innermost submodule, when forward can't be followed without values, or when a hook or
-    a replaced forward may change what a submodule does.
+    Raises Refused for a hook or a replaced forward, which may change what a submodule does.
     """
     root = nn.Sequential(module) if is_leaf(module) else module
     for name, submodule in root.named_modules():
@@ -34,25 +39,65 @@ def trace(module: nn.Module) -> tuple[nn.Module, fx.Graph]:
             raise Refused(name or ROOT, "has a forward hook, which may change what it does; remove it first")
         if "forward" in vars(submodule):
             raise Refused(name or ROOT, "has a forward that was put in place of its class's own")
+    return root
+
+
+def trace(root: nn.Module, sizes: tuple[int, ...] | None = None) -> fx.Graph:
+    """The graph of what ``root`` does in a call; ``sizes``: those of its input, as numbers that it can loop over.
+
+    Raises Refused, naming the innermost submodule, when forward can't be followed without values, or changes what a
+    submodule holds (with ``sizes`` it may set states of neurons).
+    """
     before = _held(root)
     try:
-        graph = _Tracer().trace(root)
+        graph = _Tracer(sizes).trace(_followed(root))
     except BadInput:
         raise
     except Exception as error:  # whatever the user's code does with a value that isn't there yet
         raise _untraceable(ROOT, error) from error
     for (path, name), (value, changes) in _held(root).items():
         was = before.get((path, name), (None, -1))
+        if sizes is not None and is_leaf(root.get_submodule(path)):
+            continue
         if (was[0] is not value or was[1] != changes) and not name.startswith("_tensor_constant"):
             reason = f"has its {name!r} set in forward, which must be one time step: keep loops and resets outside"
             raise Refused(path or ROOT, reason)
-    return root, graph
+    return graph
 
 
 def is_leaf(module: nn.Module) -> bool:
     """True for a layer of torch or of LIBRARIES, or of a class made from one: known whole, or not at all."""
+    if _is_transparent(module):
+        return False
     bases = (base.__module__ for base in type(module).__mro__ if base not in CONTAINERS)
-    return any(name.split(".")[0] in LIBRARIES or name.startswith(TORCH) for name in bases)
+    return any(
+        (name.split(".")[0] in LIBRARIES or name.startswith(TORCH)) and not name.startswith(MODELS) for name in bases
+    )
+
+
+def _is_transparent(module: nn.Module) -> bool:
+    """True for a container of LIBRARIES that does to each step what is in it does."""
+    return spikingjelly.is_container(module) or norse.is_container(module) or norse.is_lift(module)
+
+
+class _InTurn(nn.Sequential):
+    """What is in a container, one after another; norse's neurons return their state too, which the caller hands on."""
+
+    def forward(self, x: Any) -> Any:
+        for child in self._modules.values():  # of Lift too, which is no Sequential
+            x = child(x)
+            if norse.is_neuron(child) or norse.is_container(child):
+                x = x[0]
+        return x
+
+
+def _followed(module: nn.Module) -> nn.Module:
+    """``module``, or for a container another with the same children, which can be traced."""
+    if not _is_transparent(module):
+        return module
+    if getattr(module, "return_hidden", False):
+        raise Refused(ROOT, "has return_hidden=True, and a program one output; set it to False")
+    return _InTurn(OrderedDict(module.named_children()))
 
 
 @contextmanager
@@ -105,13 +150,51 @@ def _held(root: nn.Module) -> dict[tuple[str, str], tuple[Any, int]]:
     return held
 
 
+class _Sized(fx.Proxy):
+    """An input whose sizes are known."""
+
+    sizes: tuple[int, ...]
+
+    @property
+    def shape(self) -> torch.Size:
+        return torch.Size(self.sizes)
+
+    def size(self, dim: int | None = None) -> Any:
+        return self.shape if dim is None else self.shape[dim]
+
+    def dim(self) -> int:
+        return len(self.sizes)
+
+    def __len__(self) -> int:
+        return self.sizes[0]
+
+    def __iter__(self) -> Iterator[fx.Proxy]:
+        return iter([operator.getitem(self, place) for place in range(self.sizes[0])])
+
+
 class _Tracer(fx.Tracer):
+    def __init__(self, sizes: tuple[int, ...] | None = None) -> None:
+        super().__init__()
+        self.sizes, self.named = sizes, False
+
+    def proxy(self, node: fx.Node) -> fx.Proxy:
+        if self.sizes is None or self.named or node.op != "placeholder":
+            return super().proxy(node)
+        self.named = True
+        made = _Sized(node, self)
+        made.sizes = self.sizes
+        return made
+
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         return is_leaf(m)
 
     def call_module(
         self, m: nn.Module, forward: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Any:
+        if norse.is_container(m):
+            forward = partial(self._with_states, m)
+        elif _is_transparent(m):
+            forward = partial(_InTurn.forward, m)  # type: ignore[arg-type]
         try:
             return super().call_module(m, forward, args, kwargs)
         except BadInput:
@@ -119,9 +202,14 @@ class _Tracer(fx.Tracer):
         except Exception as error:
             raise _untraceable(self.path_of_module(m), error) from error
 
+    def _with_states(self, m: nn.Module, x: Any, state: Any = None) -> Any:
+        """norse's SequentialState, whose ``state`` is a list with one place for each child."""
+        states = [None if state is None else state[place] for place in range(len(m._modules))]
+        return type(m).forward(m, x, states)
+
 
 def _untraceable(where: str, error: Exception) -> Refused:
     said = (str(error).splitlines() or [type(error).__name__])[0]
-    if isinstance(error, TypeError) and "Proxy" in said:  # range(x.shape[1]), for step in x
+    if (isinstance(error, TypeError) and "Proxy" in said) or "cannot be iterated" in said:  # range(x.shape[1]); in x
         return Refused(where, f"its forward loops over values of its input: {LOOP}")
     return Refused(where, f"its forward can't be followed as one step without loops or decisions on values: {said}")
