@@ -80,12 +80,12 @@ def command(
     elif (words_a, words_bc, words) != (2, 2, 2):
         raise BadInput("--words", f"is for loihi2: {chip} has one word of 8 bits")
     else:
+        lowered, show = _speck(model, program, chip)
         x = _events(program) if x is None else x
         if (x < 0).any() or (x != np.floor(x)).any():
             raise Refused(
                 calibrate, "the input holds values that aren't numbers of events, and a Speck takes no others"
             )
-        lowered, show = _speck(model, program, chip)
     write(lowered, target)
     show()
     passed = _compare(program, lowered, x[:CHECKED])
