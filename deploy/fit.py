@@ -10,7 +10,7 @@ import click
 from convert.load import files
 from convert.options import announced, rules_options, stated
 from spikestrip.command import main, terminal
-from spikestrip.errors import BadInput
+from spikestrip.errors import BadInput, Refused
 
 if TYPE_CHECKING:
     from deploy.fitting.answer import Answer
@@ -24,6 +24,17 @@ def fit(program: Program, chip: Chip, measured: Measured | None = None) -> Answe
     from deploy.fitting import loihi2, speck
 
     return {"loihi2": loihi2.fit, "speck": speck.fit}[chip.family](program, chip, measured)
+
+
+def _parts(program: Program, chip: Chip) -> list[str]:
+    """What of a program that a Speck can't hold could be on one, the rest on the host."""
+    from deploy.fitting.split import longest
+
+    try:
+        cut = longest(program, chip).cut
+    except Refused:
+        return []
+    return [f"{cut}: what comes behind it fits: quantize --cut {cut} makes a part for the host and one for the chip"]
 
 
 @click.command("fit")
@@ -58,6 +69,8 @@ def command(
     elif trace is not None:
         run = measured.recorded(program, trace)
     answer = fit(program, known, run)
+    if known.family == "speck" and not answer.fits:
+        answer.notes += _parts(program, known)
     table.show(answer, terminal())
     if report is not None:
         write_json(report, {"model": str(model), **answer.json()})

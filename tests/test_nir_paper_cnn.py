@@ -20,7 +20,7 @@ GRAPH = Path(__file__).parent / "data" / "nir-paper-cnn" / "cnn_sinabs.nir"
 
 @pytest.fixture(scope="module")
 def x() -> np.ndarray:
-    """(15, 10, 2, 34, 34): ten digits' events in the middle of the network's 34 x 34 places, and five rates of noise."""
+    """(15, 10, 2, 34, 34): ten digits' events in the middle of 34 x 34 places, and five rates of noise."""
     pixels, _ = mnist_data()
     signed = np.stack(list(micro_steps(pixels[::500].reshape(-1, 28, 28))), axis=1)
     by_polarity = np.stack([np.maximum(-signed, 0), np.maximum(signed, 0)], axis=2)
