@@ -44,10 +44,11 @@ def _parts(program: Program, chip: Chip) -> list[str]:
 @click.option("--trace", type=click.Path(path_type=Path), help="t.h5: a run of MODEL, to take its rates.")
 @click.option("--json", "report", type=click.Path(path_type=Path), help="Write the answer here too.")
 @click.option("--plot", type=click.Path(path_type=Path), help="Draw the cores as a PNG here.")
+@click.option("--samna", type=click.Path(path_type=Path), help="Write a Speck's configuration here, through samna.")
 @rules_options
 def command(
     model: Path, name: str, source: Path | None, trace: Path | None, report: Path | None, plot: Path | None,
-    **rules: str | float | None,
+    samna: Path | None, **rules: str | float | None,
 ) -> int:  # fmt: skip
     """Say whether the network in MODEL (.nir, .onnx, .pt, .safetensors) fits on a chip, on which cores, or why not.
 
@@ -58,10 +59,12 @@ def command(
 
     if source is not None and trace is not None:
         raise BadInput("--trace", "is not given together with --input: rates come from one run")
-    for target in (report, plot):
+    for target in (report, plot, samna):
         if target is not None:
             writable(target, (*files(model), source, trace, name))
     known = chip.read(name)
+    if samna is not None and known.family != "speck":
+        raise BadInput("--samna", f"is for a Speck; {known.name} has no such configuration")
     program = announced(model, stated(rules)).program
     run = None
     if source is not None:
@@ -80,6 +83,13 @@ def command(
         figure = draw(answer)
         with atomic(plot) as path:
             figure.savefig(path, format="png", dpi=150)
+    if samna is not None and answer.fits:
+        from simulators.backends.sinabs.dynapcnn import configuration
+
+        cores = {layer: core.index for core in answer.placed for layer in core.layers}
+        text = configuration(program, cores, known.name.lower().replace(" ", "") + "devkit")
+        with atomic(samna) as path:
+            path.write_text(text)
     return 0 if answer.fits else 1
 
 
