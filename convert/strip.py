@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from convert.strip_speck import strip_speck
 from spikestrip.errors import Refused
 from spikestrip.operations import (
     GELU,
@@ -25,12 +26,14 @@ from spikestrip.operations import (
     Scale,
 )
 from spikestrip.program import INPUT, Layer, Program
-from train.networks import Block, Network, SpikingNeuron
+from train.building import AnyNetwork
+from train.networks import Block, SpikingNeuron
 from train.neurons.bernoulli import SpikeSampler
 from train.pspikessm import ProbabilisticBlock
+from train.speck import SpeckNetwork
 
 
-def strip(network: Network, *, share: bool = False) -> Program:
+def strip(network: AnyNetwork, *, share: bool = False) -> Program:
     """The program of ``network`` in evaluation mode.
 
     Weights stay float32 (float64 where that would round them); what is derived from them (Abar, Bbar, C, thresholds,
@@ -42,6 +45,8 @@ def strip(network: Network, *, share: bool = False) -> Program:
     for weight, value in network.state_dict().items():
         if value.is_complex():
             raise Refused(weight, "is complex, and a weight is real: its imaginary part would be lost")
+    if isinstance(network, SpeckNetwork):
+        return strip_speck(network)
     config = network.config
     chain = _Chain(config.layers * (8 if config.ssm_activation == "gelu" else 7) + 3)
     chain.add("encoder", _affine(network.encoder))

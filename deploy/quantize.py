@@ -17,6 +17,7 @@ from spikestrip.files import writable
 if TYPE_CHECKING:
     from convert.lowering.loihi2 import Choice
     from convert.lowering.speck import Core
+    from deploy.fitting.split import Split
     from spikestrip.program import Program
 
 CHECKED = 8  # samples of the calibration set on which spikes are compared and explained
@@ -42,6 +43,9 @@ console = terminal(highlight=False)
 @click.option("--words-a", type=click.IntRange(1, 4), default=2, help="8-bit words of an SSM's A - 1 (stock).")
 @click.option("--words-bc", type=click.IntRange(1, 4), default=2, help="8-bit words of its B, C and D (stock).")
 @click.option("--words", type=click.IntRange(1, 4), default=2, help="8-bit words of every other weight.")
+@click.option(
+    "--cut", help="Speck: run what leads to this layer on the host and the rest on the chip; longest: as much as fits."
+)
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Default: MODEL.q.nir, beside it.")
 def command(
     model: Path,
@@ -51,6 +55,7 @@ def command(
     words_a: int,
     words_bc: int,
     words: int,
+    cut: str | None,
     output: Path | None,
 ) -> int:
     """Write the network in MODEL as a program of integers, and print what was chosen and what it costs in spikes.
@@ -67,29 +72,55 @@ def command(
         raise BadInput("--map", f"is for loihi2: {chip} has one way to hold a network")
     if mapping == "microcode" and (words_a, words_bc) != (2, 2):
         raise BadInput("--words-a, --words-bc", "--map microcode has coefficients of 16 bits in an SSM, not words")
+    if cut is not None and (chip == "loihi2" or calibrate is None):
+        raise BadInput("--cut", "is for a Speck, and needs --calibrate: the host's part takes inputs of its own")
     target = output or model.with_suffix(".q.nir")
-    writable(target, (model, calibrate))
+    front = target.with_suffix(".host.nir")
+    for file in (target, *([front] if cut is not None else [])):
+        writable(file, (model, calibrate))
     program = load(model)
     x = None
     if calibrate is not None:
         x = inputs.expand(inputs.read(calibrate, program.input_shape), program.input_shape)
+    host = None
+    if cut is not None and x is not None:
+        parts, x = _split(program, chip, cut, x[:CHECKED])
+        program, host = parts.chip, parts.host
     if chip == "loihi2":
         x = _noise(program) if x is None else x
         lowered, show = _loihi2(model, program, x, mapping, (words_a, words_bc, words))
     elif (words_a, words_bc, words) != (2, 2, 2):
         raise BadInput("--words", f"is for loihi2: {chip} has one word of 8 bits")
     else:
+        lowered, show = _speck(model, program, chip)
         x = _events(program) if x is None else x
         if (x < 0).any() or (x != np.floor(x)).any():
             raise Refused(
                 calibrate, "the input holds values that aren't numbers of events, and a Speck takes no others"
             )
-        lowered, show = _speck(model, program, chip)
+    if host is not None:
+        write(host, front)
     write(lowered, target)
     show()
     passed = _compare(program, lowered, x[:CHECKED])
+    if host is not None:
+        console.print(f"{front}: the host's part, program {host.sha256[:12]}")
     console.print(f"{target}: program {lowered.sha256[:12]}, integers of {program.sha256[:12]}")
     return 0 if passed else 1
+
+
+def _split(program: Program, chip: str, cut: str, x: np.ndarray) -> tuple[Split, np.ndarray]:
+    """``program`` cut in two, and the spikes that the host's part sends for x (B, T, *input_shape)."""
+    from deploy.fitting import chip as chips
+    from deploy.fitting.split import handed_over, longest, split
+
+    parts = longest(program, chips.read(chip)) if cut == "longest" else split(program, cut)
+    sent = handed_over(program, parts, x)
+    console.print(
+        f"cut behind {parts.cut}: {len(parts.host.layers)} layers on the host, {len(parts.chip.layers)} on the chip; "
+        f"{int(sent.sum()):,} spikes cross on {len(x)} samples; one after the other they send every spike of the whole"
+    )
+    return parts, sent
 
 
 def _noise(program: Program) -> np.ndarray:

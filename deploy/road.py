@@ -27,9 +27,8 @@ from spikestrip.trace import Trace
 
 if TYPE_CHECKING:
     from spikestrip.program import Program
+    from train.building import AnyConfig, AnyNetwork
     from train.checkpoint import Checkpoint
-    from train.config import Config
-    from train.networks import Network
 
 console = terminal(highlight=False)
 
@@ -52,6 +51,7 @@ def command(
 
     A backend that can't hold the network is refused by name, and no failure. Exit code 1: a verdict is fail.
     """
+    from convert.strip import strip
     from train.checkpoint import files, load, save
     from train.held_out import held_out
 
@@ -65,7 +65,7 @@ def command(
     config = loaded.network.config
     labels: np.ndarray | None
     if source is not None:
-        x = inputs.read(source, (config.d_input,))
+        x = inputs.read(source, strip(loaded.network).input_shape)
         labels = _read_labels(answers, x, config) if answers else None
     else:
         test = held_out(loaded, checkpoint, samples, data_dir)
@@ -118,7 +118,7 @@ def road(
         raise SpikestripError(f"verification failed: {', '.join(failed)}")
 
 
-def _strip(network: Network, out: Path) -> Program:
+def _strip(network: AnyNetwork, out: Path) -> Program:
     from convert.formats import onnx as onnx_writer
     from convert.formats.nir import reading as nir_reader
     from convert.formats.nir import writing as nir_writer
@@ -134,7 +134,7 @@ def _strip(network: Network, out: Path) -> Program:
 
 
 def _run_and_verify(
-    network: Network, program: Program, x: np.ndarray, labels: np.ndarray | None, out: Path, names: tuple[str, ...]
+    network: AnyNetwork, program: Program, x: np.ndarray, labels: np.ndarray | None, out: Path, names: tuple[str, ...]
 ) -> dict[str, dict[str, Any]]:
     """A row for each run, by name; no more than one trace is held beside the reference."""
     import torch
@@ -215,9 +215,9 @@ def as_trained(checkpoint: Checkpoint) -> dict[str, Any]:
     }
 
 
-def _read_labels(path: Path, x: np.ndarray, config: Config) -> np.ndarray:
+def _read_labels(path: Path, x: np.ndarray, config: AnyConfig) -> np.ndarray:
     labels = read_array(path)
-    expected = x.shape[:1] if config.readout == "mean" else x.shape[:2]
+    expected = x.shape[:2] if config.readout == "sequence" else x.shape[:1]
     if labels.dtype.kind not in "iu" or labels.shape != expected:
         raise BadInput(path, f"doesn't hold integers of shape {expected}, one for each answer")
     if labels.min() < 0 or labels.max() >= config.d_output:

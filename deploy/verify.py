@@ -20,7 +20,7 @@ from spikestrip.trace import read
 if TYPE_CHECKING:
     from convert.formats.nir.reading.rules import Rules
     from spikestrip.program import Program
-    from train.networks import Network
+    from train.building import AnyNetwork
 
 __all__ = ["Verdict", "command", "verify"]
 
@@ -106,7 +106,7 @@ def _programs(models: Sequence[Path | None], rules: Rules | None) -> list[Progra
     ]
 
 
-def _network(checkpoint: Path | None, sdn: Path | None) -> Network | None:
+def _network(checkpoint: Path | None, sdn: Path | None) -> AnyNetwork | None:
     if checkpoint is None:
         if sdn is not None:
             raise BadInput("--sdn", "needs --checkpoint too: the network whose neurons it stands for")

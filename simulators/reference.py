@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from spikestrip.program import Program
     from spikestrip.trace import Attribute, Trace
-    from train.networks import Network
+    from train.building import AnyNetwork
 
 Form = Literal["parallel", "iterative"]
 BATCH = 64  # samples that run together at most, as far as the widest stream of all of them keeps below
@@ -48,7 +48,7 @@ def command(
     click.echo(f"{output}: {form} reference of {len(x)} sequences in {dtype} on {device}")
 
 
-def reference(network: Network, x: np.ndarray, form: Form, dtype: str, device: str) -> Trace:
+def reference(network: AnyNetwork, x: np.ndarray, form: Form, dtype: str, device: str) -> Trace:
     """Run ``network`` on x (B, T, C) or token ids (B, T, 1) and record its spikes, output and events.
 
     parallel: the network as it was trained, its spikes computed by config.parallel (block, which is as exact, in the
@@ -59,7 +59,7 @@ def reference(network: Network, x: np.ndarray, form: Form, dtype: str, device: s
     return trace.join(list(reference_parts(network, x, form, dtype, device)))
 
 
-def reference_parts(network: Network, x: np.ndarray, form: Form, dtype: str, device: str) -> Iterator[Trace]:
+def reference_parts(network: AnyNetwork, x: np.ndarray, form: Form, dtype: str, device: str) -> Iterator[Trace]:
     """The same, part by part of the samples. ``seconds`` of a part are those up to its end."""
     import copy
     import time
@@ -113,7 +113,7 @@ def reference_parts(network: Network, x: np.ndarray, form: Form, dtype: str, dev
             bar.update(len(chunk))
 
 
-def _attrs(network: Network, program: Program, form: Form, dtype: str, device: str) -> dict[str, Attribute]:
+def _attrs(network: AnyNetwork, program: Program, form: Form, dtype: str, device: str) -> dict[str, Attribute]:
     import torch
 
     from train.neurons.sdn import stands_in

@@ -8,7 +8,7 @@ import json
 import re
 from collections.abc import Iterable
 from functools import cached_property
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 
@@ -16,7 +16,7 @@ from spikestrip.errors import BadInput
 from spikestrip.operations import MultiSpikeIF, Operation, Shape, SpikingOperation
 
 INPUT = "input"
-Readout = Literal["sequence", "mean"]
+Readout = Literal["sequence", "mean", "count"]
 SHOWN = 6  # layers that a repr names
 _NAME = re.compile(r"[A-Za-z0-9_]+")
 
@@ -47,7 +47,8 @@ class Program:
     layers: in order of execution.
     output: the layer whose stream is the network's output.
     readout: "sequence": the output is that stream, (B, T, ...); "mean": it accumulates over time and the answer is its
-        last value divided by T, (B, ...).
+        last value divided by T, (B, ...); "count": the answer is the sum of that stream over time, (B, ...): how often
+        each output neuron fired.
     """
 
     input_shape: Shape
@@ -78,8 +79,8 @@ class Program:
             raise BadInput("program", "has no layers")
         if not self.input_shape or any(size < 1 for size in self.input_shape):
             raise BadInput("program", f"input shape {self.input_shape} is not a shape of at least one value")
-        if self.readout not in ("sequence", "mean"):
-            raise BadInput("program", f"readout {self.readout!r} is not sequence or mean")
+        if self.readout not in get_args(Readout):
+            raise BadInput("program", f"readout {self.readout!r} is not one of {', '.join(get_args(Readout))}")
         everyone = {layer.name for layer in self.layers} | {INPUT}
         known = {INPUT}
         for layer in self.layers:
@@ -192,7 +193,9 @@ class Program:
         return next((seed for seed in seeds if seed is not None), 0)
 
     def finish(self, stream: np.ndarray) -> np.ndarray:
-        """The network's answer from its output stream (B, T, ...): (B, ...) by mean-pool, or the stream itself."""
+        """The network's answer from its output stream (B, T, ...): (B, ...) by mean-pool or sum, or the stream."""
+        if self.readout == "count":
+            return np.asarray(stream.sum(axis=1))
         return stream[:, -1] / stream.shape[1] if self.readout == "mean" else stream
 
 

@@ -295,6 +295,7 @@ def test_the_command(tmp_path: Path, kinds: tuple[str, str, str]) -> None:
 def test_the_command_refuses_with_the_reasons_of_fit(tmp_path: Path) -> None:
     done = commands.run(command, ZOO / "smnist.safetensors", "--chip", "speck2f", "-o", tmp_path / "q.nir")
     assert done.code == 2
+    assert done.stdout == ""
     for cause in ("state_space: n01_block0_ssm", "leak: n02_block0_spike", "graded: "):
         assert cause in done.stderr
     assert not (tmp_path / "q.nir").exists()

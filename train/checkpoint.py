@@ -13,8 +13,7 @@ import torch
 from spikestrip.errors import BadInput, Refused
 from spikestrip.files import atomic, check_text, existing, parsing
 from train import importing
-from train.config import Config
-from train.networks import Network
+from train.building import AnyNetwork, build, parse
 from train.neurons.sdn import UNREADABLE, Surrogate, reason
 from train.stored import exact, is_zip, load_zip, read_safetensors, save_safetensors
 
@@ -27,7 +26,7 @@ SURROGATE = "surrogate."  # before the names of its weights
 class Checkpoint:
     """A trained network, the task that it was trained on, and what it scored."""
 
-    network: Network
+    network: AnyNetwork
     task: dict[str, Any] = dataclasses.field(default_factory=dict)
     metrics: dict[str, Any] = dataclasses.field(default_factory=dict)
 
@@ -78,7 +77,7 @@ def load(path: str | os.PathLike[str]) -> Checkpoint:
         raise BadInput(source, f"config: layers is {layers}, and the file holds {len(header['state_dict'])} weights")
     try:
         with torch.device("meta"):  # shapes alone: the file's own tensors become the weights
-            network = Network(Config.parse(header["config"]))
+            network = build(parse(header["config"]))
     except BadInput as error:
         raise BadInput(source, str(error)) from error
     weights = dict(header["state_dict"])
@@ -124,7 +123,7 @@ def _foreign(header: dict[str, Any]) -> str:
     return f"no format entry; it holds {', '.join(sorted(names)[:3]) or 'nothing'}"
 
 
-def _fill(source: Path, network: Network, weights: dict[str, Any]) -> None:
+def _fill(source: Path, network: AnyNetwork, weights: dict[str, Any]) -> None:
     expected = network.state_dict()
     for name in sorted(expected.keys() - weights.keys()):
         raise BadInput(source, f"lacks the weights {name}")
@@ -137,7 +136,7 @@ def _fill(source: Path, network: Network, weights: dict[str, Any]) -> None:
     network.load_state_dict(exact(source, weights, dtypes), assign=True)
 
 
-def _fill_surrogate(source: Path, network: Network, header: Any, weights: dict[str, Any]) -> None:
+def _fill_surrogate(source: Path, network: AnyNetwork, header: Any, weights: dict[str, Any]) -> None:
     try:
         weights = exact(source, weights)
         state = {name.removeprefix(SURROGATE): value for name, value in weights.items()}

@@ -14,9 +14,12 @@ from spikestrip.files import read_toml
 from train.options import COUNT, NetworkOptions, TrainingOptions, option
 
 if TYPE_CHECKING:
-    from train.config import Config
+    from train.building import AnyConfig
     from train.recipe import Recipe
+    from train.speck import SpeckConfig
     from train.tasks import Task
+
+WIDTHS = "8,16"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -24,6 +27,14 @@ class Experiment(TrainingOptions, NetworkOptions):
     """The options of ``train/run.py`` that decide the result: these, and those of the network and of its training."""
 
     task: str = option("mnist5k", "Data set (docs/tasks.md); an unknown name lists them.")
+    profile: Literal["speck"] | None = option(
+        None,
+        "In the place of a spiking SSM: what a chip's cores can hold, convolutions and integrate-and-fire neurons "
+        "(docs/speck.md). Takes numbers of events.",
+    )
+    widths: str | None = option(
+        None, f"Channels of every layer of a profile but the last, with commas. Default: {WIDTHS}."
+    )
     length: int | None = option(None, "Steps of a sequence, for tasks that leave it open.", type=COUNT)
     parallel: str | None = option(
         None,
@@ -46,10 +57,14 @@ class Experiment(TrainingOptions, NetworkOptions):
     train_samples: int | None = option(None, "Train on a random subset of this many sequences.", type=COUNT)
     device: str = option("cpu", "cpu or cuda.")
 
-    def config(self, data: Task) -> Config:
+    def config(self, data: Task) -> AnyConfig:
         """The network for ``data``. Raises BadInput for a combination that no network has."""
         from train.config import RESETS, Config
 
+        if self.profile == "speck":
+            return self._speck(data)
+        if self.widths is not None:
+            raise BadInput("--widths", "is for --profile speck; --d-model and --layers say a spiking SSM's")
         return Config.parse(self._chosen(NetworkOptions) | {
             "d_input": data.channels, "d_output": data.classes, "tokens": data.tokens, "readout": data.readout,
             "reset": self.reset or RESETS[self.model][0], "parallel": self.recipe().schedule[-1][0],
@@ -62,7 +77,32 @@ class Experiment(TrainingOptions, NetworkOptions):
         from train.recipe import Recipe
 
         schedule = parse_schedule(self.parallel or default_method(self.device), self.epochs)
-        return Recipe(schedule, train_samples=self.train_samples or 0, seed=self.seed, **self._chosen(TrainingOptions))
+        chosen = self._chosen(TrainingOptions)
+        if self.profile == "speck" and self.target_rate is None:
+            from train.speck import TARGET_RATE
+
+            chosen["target_rate"] = TARGET_RATE
+        return Recipe(schedule, train_samples=self.train_samples or 0, seed=self.seed, **chosen)
+
+    def _speck(self, data: Task) -> SpeckConfig:
+        from train.speck import SpeckConfig, check_events
+
+        others = [field for field in dataclasses.fields(NetworkOptions) if field.name != "seed"]
+        others += [field for field in dataclasses.fields(self) if field.name in ("reset", "pmbc_iterations", "sdn")]
+        for field in others:
+            if getattr(self, field.name) != field.default:
+                raise BadInput(f"--{field.name.replace('_', '-')}", "is for spiking SSMs; --profile speck has --widths")
+        if data.readout == "sequence":
+            raise BadInput("--task", f"{data.name} wants an answer in every step, and a Speck's is a count of spikes")
+        if not data.tokens:
+            check_events(data.train.inputs, data.name)
+        widths = self.widths or WIDTHS
+        if not re.fullmatch(r"\d{1,4}(,\d{1,4})*", widths):
+            raise BadInput("--widths", f"is {widths!r}, not numbers of channels with commas")
+        return SpeckConfig(
+            data.maps or (data.channels,), data.classes, tuple(map(int, widths.split(","))), tokens=data.tokens,
+            parallel=self.recipe().schedule[-1][0],
+        )  # fmt: skip
 
     def _chosen(self, part: type) -> dict[str, Any]:
         return {field.name: getattr(self, field.name) for field in dataclasses.fields(part)}

@@ -14,8 +14,8 @@ from torch import Tensor
 from tqdm import tqdm
 
 from spikestrip.errors import BadInput, SpikestripError
+from train.building import AnyNetwork
 from train.margin import hinges
-from train.networks import Network
 from train.neurons.checks import later, require
 from train.ranks import ALONE, Ranks
 from train.recipe import Recipe
@@ -38,7 +38,7 @@ class Progress:
 
 
 def train(
-    network: Network,
+    network: AnyNetwork,
     split: Split,
     recipe: Recipe,
     device: str,

@@ -20,8 +20,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from spikestrip.errors import BadInput
-from train.networks import Network, SpikingNeuron
+from train.building import AnyNetwork
+from train.networks import SpikingNeuron
 from train.neurons.neuron import Neuron
+from train.speck import IntegrateAndFire
 
 
 def potentials(x: Tensor, spikes: Tensor, neuron: Neuron) -> Tensor:
@@ -58,19 +60,19 @@ def hinge(x: Tensor, spikes: Tensor, neuron: Neuron, width: float) -> Tensor:
 
 
 @contextmanager
-def hinges(network: Network, width: float | None) -> Iterator[list[Tensor]]:
+def hinges(network: AnyNetwork, width: float | None) -> Iterator[list[Tensor]]:
     """A list to which each forward pass of ``network`` adds the hinge of every spiking layer; none without a width.
 
     Raises BadInput for a network whose spikes are drawn: its distance to firing is a random number's.
     """
     found: list[Tensor] = []
-    layers = [module for module in network.modules() if isinstance(module, SpikingNeuron)]
+    layers = [module for module in network.modules() if isinstance(module, SpikingNeuron | IntegrateAndFire)]
     if width is not None and not layers:
         raise BadInput("--margin", f"{network.config.model} draws its spikes: no margin of theirs can be widened")
     if width is not None and not (math.isfinite(width) and width > 0):
         raise BadInput("--margin", f"is {width}, not a width above 0")
 
-    def kept(layer: SpikingNeuron, entered: tuple[Any, ...], spikes: Tensor) -> None:
+    def kept(layer: SpikingNeuron | IntegrateAndFire, entered: tuple[Any, ...], spikes: Tensor) -> None:
         x = entered[0]
         found.append(hinge(x, spikes, layer.neuron(x.dtype), width or 1.0))
 

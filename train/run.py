@@ -16,7 +16,7 @@ from train.experiment import Experiment, read
 from train.options import click_options
 
 if TYPE_CHECKING:
-    from train.config import Config
+    from train.building import AnyConfig
     from train.folder import RunFolder
     from train.ranks import Ranks
     from train.recipe import Recipe
@@ -57,7 +57,7 @@ def _check(path: Path, context: click.Context, option: click.Parameter, value: o
 def command(
     described: Path | None, data_dir: Path | None, run_dir: Path | None, out: Path | None, **options: Any
 ) -> None:
-    """Train a spiking state-space model in parallel over time and write a checkpoint.
+    """Train a spiking network, state-space or for a chip, in parallel over time and write a checkpoint.
 
     EXPERIMENT is a TOML file of options (names as below, underscores for dashes); what is given beside it wins.
     Under torchrun, the processes share each batch.
@@ -99,7 +99,7 @@ def command(
 
 
 def fit(
-    config: Config,
+    config: AnyConfig,
     data: Task,
     recipe: Recipe,
     device: str,
@@ -115,15 +115,15 @@ def fit(
     """
     import torch
 
+    from train.building import build
     from train.checkpoint import Checkpoint, save
     from train.loop import Progress, train
-    from train.networks import Network
     from train.ranks import ALONE
     from train.score import evaluate
 
     ranks = ranks or ALONE
     torch.manual_seed(recipe.seed)
-    network = Network(config)
+    network = build(config)
     if sdn is not None:
         from train.neurons.sdn import load
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from train.networks import Network
+from train.building import AnyNetwork
 from train.neurons.checks import later
 from train.ranks import ALONE, Ranks
 from train.tasks import Split
@@ -51,7 +51,7 @@ def score(sums: Tensor) -> Score:
     return Score(*(sums[1:] / sums[0]).tolist())
 
 
-def evaluate(network: Network, split: Split, device: str, ranks: Ranks = ALONE) -> Score:
+def evaluate(network: AnyNetwork, split: Split, device: str, ranks: Ranks = ALONE) -> Score:
     """Score ``network``, as its parallel form computes it, over ``split``; each rank does its share."""
     network.to(device).eval()
     sums = torch.zeros(4, dtype=torch.float64, device=device)

@@ -94,6 +94,6 @@ def _check_program(side: Side, program: Program) -> None:
         raise BadInput("program", "lacks spiking layers that the traces have")
     steps = side.trace.input.shape[:2]
     shape = program.shapes[program.output]
-    expected = (steps[0], *shape) if program.readout == "mean" else (*steps, *shape)
+    expected = (*steps, *shape) if program.readout == "sequence" else (steps[0], *shape)
     if side.trace.output.shape != expected:
         raise BadInput("program", f"gives an output of shape {expected}; the traces hold {side.trace.output.shape}")

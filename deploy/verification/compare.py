@@ -19,7 +19,7 @@ from spikestrip.program import Program
 from spikestrip.trace import Trace
 
 if TYPE_CHECKING:
-    from train.networks import Network
+    from train.building import AnyNetwork
 
 ADVICE = "spikes differ, and why can't be judged without the program: give --program model.nir"
 
@@ -31,7 +31,7 @@ def verify(
     *,
     reference_program: Program | None = None,
     trace_program: Program | None = None,
-    network: Network | None = None,
+    network: AnyNetwork | None = None,
 ) -> Verdict:
     """Compare ``trace`` with ``reference`` and give every differing spike exactly one cause.
 
@@ -108,7 +108,7 @@ def _judge(
     side: Side,
     program: Program,
     differ: dict[str, np.ndarray],
-    network: Network | None,
+    network: AnyNetwork | None,
     twin: Side | None = None,
     done: Judged | None = None,
 ) -> Judged:

@@ -147,5 +147,6 @@ def _error(one: Judged) -> np.ndarray | None:
         return _SPIKES
     if error is None or one.side.unit is None:
         return None
-    divided = one.side.trace.input.shape[1] if program.readout == "mean" else 1
-    return error.reshape(program.shapes[program.output]) / divided
+    steps = one.side.trace.input.shape[1]
+    factor = {"sequence": 1.0, "mean": 1 / steps, "count": steps}[program.readout]
+    return error.reshape(program.shapes[program.output]) * factor

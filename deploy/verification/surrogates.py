@@ -14,12 +14,12 @@ if TYPE_CHECKING:
 
     from deploy.verification.contradictions import Judged
     from deploy.verification.side import Side
-    from train.networks import Network
+    from train.building import AnyNetwork
 
 ROWS = 16  # samples computed together
 
 
-def check(network: Network, program: Program, sides: Iterable[Side]) -> None:
+def check(network: AnyNetwork, program: Program, sides: Iterable[Side]) -> None:
     """Raise BadInput unless ``network`` strips to ``program``, and its surrogate is the one that a side states."""
     from convert.strip import strip
     from train.neurons import sdn
@@ -37,7 +37,7 @@ def check(network: Network, program: Program, sides: Iterable[Side]) -> None:
                 )
 
 
-def contradicted(judged: Judged, network: Network) -> dict[str, np.ndarray]:
+def contradicted(judged: Judged, network: AnyNetwork) -> dict[str, np.ndarray]:
     """Layer -> decisions that the side's own form doesn't make on what the layer received: positions, rising.
 
     Inputs are known up to the rounding of what led to them (``Replay.received``): where that leaves both decisions

@@ -25,7 +25,8 @@ class TorchBackend:
         kind = getattr(torch, dtype)
 
         def convert(array: np.ndarray) -> torch.Tensor:
-            return torch.as_tensor(array).to(device=device, dtype=kind)
+            owned = array if array.flags.writeable else array.copy()  # torch warns of what it must not write to
+            return torch.as_tensor(owned).to(device=device, dtype=kind)
 
         with torch.inference_mode():
             output, spikes, numbers = execution.run(

@@ -36,7 +36,8 @@ def load(data_dir: Path | None = None) -> Task:
     """Event counts; the official trials to train and to test. ``data_dir``: the folder DvsGesture, or what holds it."""
     folder = copies.find("dvs_gesture", data_dir, ["DvsGesture"], "trials_to_train.txt")
     train, test = _split(folder, "train"), _split(folder, "test")
-    return Task("dvs_gesture", train, test, classes=GESTURES, channels=CHANNELS)
+    maps = (2, SIDE // BLOCK, SIDE // BLOCK)
+    return Task("dvs_gesture", train, test, classes=GESTURES, channels=CHANNELS, maps=maps)
 
 
 def _split(folder: Path, part: str) -> Split:

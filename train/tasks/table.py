@@ -13,6 +13,7 @@ from train.tasks.split import Task
 TASKS: dict[str, int | None] = {
     "digits": 64,
     "mnist5k": 784,
+    "event_mnist5k": 15,
     "smnist": 784,
     "psmnist": 784,
     "scifar": 1024,

@@ -31,6 +31,7 @@ class Importer:
     and how. unknown: what it does at all others. uniform: parameters that must be one number for a layer.
     cycles: what it makes of them where not what NIR says; "" where one neuron in a cycle runs. joins: False where nodes
     that add streams may run before what feeds them. starts_at: the parameter that is the first potential; "" is 0.
+    remark: what is said of a graph with an LIF. one_axis: stops at an LI or LIF of several axes.
     """
 
     version: str
@@ -155,11 +156,9 @@ def li(row: Importer, node: nir.LI) -> LeakyIntegrator:
     return LeakyIntegrator(np.exp(-1 / np.asarray(node.tau, np.float64)))
 
 
-def iaf(row: Importer, node: nir.IF) -> MultiSpikeIF:
-    """The neuron that Sinabs, the one importer that takes it, makes of an IF node: several spikes in one step, and a
-    floor at minus the threshold; r and v_reset are left out. Raises BadInput where it would stop."""
-    if row.one_axis and np.ndim(node.v_threshold) > 1:
-        raise BadInput("parameters", "have several axes, which this importer stops at")
+def iaf(node: nir.IF) -> MultiSpikeIF:
+    """The neuron that Sinabs, the one importer that takes it, makes of an IF node, of several axes too: several spikes
+    in one step, and a floor at minus the threshold; r and v_reset are left out."""
     threshold = np.asarray(node.v_threshold, np.float64)
     return MultiSpikeIF(threshold, -threshold)
 

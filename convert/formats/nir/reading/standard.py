@@ -87,7 +87,7 @@ class _Builder:
         self.shapes: dict[str, Shape] = {}
         self.imported_by = rules.integrate.removeprefix(IMPORTER) if rules.integrate.startswith(IMPORTER) else ""
         self.importer = importers.importer(self.imported_by) if self.imported_by else None
-        if self.importer is not None and self.importer.remark:
+        if self.importer and self.importer.remark and any(isinstance(node, nir.LIF) for node in flat.nodes.values()):
             self.remarks.append(self.importer.remark)
 
     def check_wiring(self) -> None:
@@ -238,7 +238,7 @@ class _Builder:
     def lif(self, name: str, node: nir.LIF | nir.IF, inputs: tuple[str, ...], delayed: tuple[str, ...]) -> None:
         if self.importer is not None and isinstance(node, nir.IF):
             spread_if = nir.IF(**self.fitted(node, "r v_threshold v_reset", inputs + delayed))
-            self.put(name, importers.iaf(self.importer, spread_if), inputs, delayed)
+            self.put(name, importers.iaf(spread_if), inputs, delayed)
             return
         if self.importer is not None:
             spread = nir.LIF(**self.fitted(node, "tau r v_leak v_threshold v_reset", inputs + delayed))
