@@ -72,9 +72,7 @@ def distances(program: Program, x: np.ndarray, spikes: dict[str, np.ndarray]) ->
     """Layer -> (B, T, N) signed distance to firing, in thresholds, replayed on ``spikes``."""
     stepper, found = Stepper(program, len(x)), {name: np.empty(train.shape) for name, train in spikes.items()}
     for t in range(x.shape[1]):
-        clamp = {
-            name: train[:, t].reshape(-1, *program.shapes[name]).astype(float) for name, train in spikes.items()
-        }
+        clamp = {name: train[:, t].reshape(-1, *program.shapes[name]).astype(float) for name, train in spikes.items()}
         stepper.step(x[:, t].astype(float), clamp)
         for name in spikes:
             operation = program.neurons[name]

@@ -24,7 +24,11 @@ with compat.importable():  # lava-nc 0.10 itself imports on Python 3.10 alone
 program, x = ss.load(sys.argv[1]), np.load(sys.argv[2])
 right = ss.simulate(program, x).output
 chain = [layer.operation for layer in program.layers]
-if not all(isinstance(op, Affine) and op.bias is None for op in chain) or x.shape[1] < 2 or len(program.input_shape) > 1:
+if (
+    not all(isinstance(op, Affine) and op.bias is None for op in chain)
+    or x.shape[1] < 2
+    or len(program.input_shape) > 1
+):
     sys.exit(0)  # no chain of Dense, or too short to tell late from wrong
 late = False
 for sample, expected in zip(x.astype(float), right, strict=True):
