@@ -33,11 +33,14 @@ class Loads:
         return found
 
     def largest(self) -> dict[str, dict[str, float]]:
-        """Of each load the largest core of a step: its mean and maximum over steps."""
+        """Of each load the largest core of a step: its mean and maximum over steps; and the mean core's.
+
+        ``core_mean``: over all cores and steps. What the largest has more than that, the others wait for.
+        """
         found = {}
         for name, values in self.by_core.items():
             largest = values.max(axis=0)
-            found[name] = {"max": float(largest.max())}
+            found[name] = {"max": float(largest.max()), "core_mean": float(values.mean())}
             if self.measured:
                 found[name]["mean"] = float(largest.mean())
         return found
