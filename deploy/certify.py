@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from deploy.certification import Certificate, certify
-from deploy.certification.arithmetics import ARITHMETICS, DEFAULT
+from deploy.certification.arithmetics import ARITHMETICS, DEFAULT, INTEGERS
 from spikestrip.command import main
 from spikestrip.errors import BadInput
 from spikestrip.files import writable
@@ -23,7 +23,13 @@ __all__ = ["Certificate", "certify", "command"]
     "dtypes",
     multiple=True,
     type=click.Choice(list(ARITHMETICS)),
-    help=f"An arithmetic to certify for, several times for several (default: {', '.join(DEFAULT)}).",
+    help=f"An arithmetic to certify for, several times for several (default: {', '.join(DEFAULT)}; {INTEGERS} where "
+    "there are some).",
+)
+@click.option(
+    "--twin",
+    type=click.Path(path_type=Path),
+    help="What quantize made of MODEL (model.q.nir): also certify which spikes its integers can't change.",
 )
 @click.option(
     "--trace",
@@ -43,6 +49,7 @@ def command(
     model: Path | None,
     source: Path | None,
     dtypes: tuple[str, ...],
+    twin: Path | None,
     traces: tuple[Path, ...],
     output: Path,
     checked: Path | None,
@@ -54,7 +61,7 @@ def command(
     if checked is not None:
         if dtypes:
             raise BadInput("--dtype", "a certificate that is checked says itself what it covers")
-        sentences = _check(checked, model, source, traces)
+        sentences = _check(checked, {"model": model, "twin": twin, "input": source}, traces)
         for sentence in sentences:
             click.echo(sentence)
         click.echo(f"{checked}: {'does not hold' if sentences else 'holds'}")
@@ -65,9 +72,9 @@ def command(
     from spikestrip.trace import read
 
     for target in (output, document.beside(output)):
-        writable(target, (model, source, *traces))
+        writable(target, (model, source, twin, *traces))
     read_traces = [read(trace) for trace in traces]
-    certificate = _computed(model, source, tuple(dtypes) or DEFAULT)
+    certificate = _computed(model, source, dtypes or None, twin)
     broken = [sentence for path, trace in zip(traces, read_traces, strict=True)
               for sentence in certificate.broken_by(trace, path)]  # fmt: skip
     for name, said in certificate.to_dict()["arithmetics"].items():
@@ -79,33 +86,35 @@ def command(
         click.echo(sentence)
     if broken:  # no certificate is written beside a trace that breaks it
         return 1
-    document.write(certificate, output, model, source, traces)
+    document.write(certificate, output, model, source, traces, twin)
     click.echo(f"{output}: {certificate.verdict}")
     return 0
 
 
-def _computed(model: Path, source: Path, dtypes: tuple[str, ...]) -> Certificate:
+def _computed(model: Path, source: Path, dtypes: tuple[str, ...] | None, twin: Path | None) -> Certificate:
     from convert.load import load
     from spikestrip import inputs
 
     program = load(model)
-    return certify(program, inputs.read(source, program.input_shape), dtypes)
+    x = inputs.read(source, program.input_shape)
+    return certify(program, x, dtypes, None if twin is None else load(twin))
 
 
-def _check(path: Path, model: Path | None, source: Path | None, traces: tuple[Path, ...]) -> list[str]:
+def _check(path: Path, given: dict[str, Path | None], traces: tuple[Path, ...]) -> list[str]:
     """Sentences on why a certificate doesn't hold; none if it does."""
     from deploy.certification import document
     from spikestrip.trace import read
 
     value = document.read(path)
     sentences = document.altered(path, value)
-    for name, given in (("model", model), ("input", source)):
-        if given is not None and document.sha256(given) != value["files"].get(name, {}).get("sha256"):
-            sentences.append(f"{given}: is not the {name} that was certified")
+    for name, file in given.items():
+        if file is not None and document.sha256(file) != value["files"].get(name, {}).get("sha256"):
+            sentences.append(f"{file}: is not the {name} that was certified")
     if sentences:
         return sentences
     files, covered = value["files"], tuple(value.get("arithmetics", ()))
-    anew = _computed(document.resolved(path, files["model"]), document.resolved(path, files["input"]), covered)
+    twin = document.resolved(path, files["twin"]) if "twin" in files else None
+    anew = _computed(document.resolved(path, files["model"]), document.resolved(path, files["input"]), covered, twin)
     named = [document.resolved(path, entry) for entry in files.get("traces", ())]
     sentences = document.contradicted(path, value, anew)
     for trace in (*named, *traces):

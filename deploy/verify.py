@@ -76,8 +76,8 @@ def command(
         for target in (report, beside(report)):
             writable(target, (reference, trace, checkpoint, sdn, *read_too))
     program, reference_program, trace_program = _programs(models, stated(rules))
-    if shrink is not None and (program is None or reference_model or trace_model or checkpoint):
-        raise BadInput("--shrink", "needs --program, and can't yet judge a side that has a program of its own")
+    if shrink is not None and (program is None or checkpoint):
+        raise BadInput("--shrink", "needs --program, and can't cut a network that --checkpoint holds to its surrogate")
     sides = read(reference), read(trace)
     verdict = verify(
         *sides,
@@ -90,9 +90,11 @@ def command(
     if report is not None:
         verdict.write(report)
     if shrink is not None and program is not None and not verdict.passed:
-        from deploy.shrinking.making import by_trace
+        from deploy.shrinking.making import by_sides, by_trace
 
-        made = by_trace(program, *sides, verdict, shrink)
+        owns = (trace_program or program, sides[1]), (reference_program or program, sides[0])
+        quantised = reference_program or trace_program
+        made = by_sides(owns, shrink) if quantised else by_trace(program, *sides, verdict, shrink)
         click.echo(f"{shrink}: {made.size}" if made else "not shrunk: the spikes alone don't fail in this way")
     return 0 if verdict.passed else 1
 

@@ -244,4 +244,4 @@ def test_bad_input_ends_in_one_line(written: Path) -> None:
 def test_arithmetics_are_named() -> None:
     with pytest.raises(BadInput, match="float16"):
         certify(*near(0.1), ["float16"])
-    assert set(ARITHMETICS) == {"float64", "float32", "float64-parallel", "float32-parallel"}
+    assert set(ARITHMETICS) == {"float64", "float32", "float64-parallel", "float32-parallel", "integers"}

@@ -275,7 +275,11 @@ def test_the_step_takes_the_barrier_and_the_slowest_load(measured: tuple[Program
     program, seen = measured
     assert fit(program, small(tmp_path), seen).placements[0]["step_seconds_at_least"] is None
     known = small(tmp_path, barrier=2.0, neuron_update=1.0, synaptic_operation=0.0, message=0.0)
-    best, *others = fit(program, known, seen).placements
+    answer = fit(program, known, seen)
+    best, *others = answer.placements
+    held = sum(last - first for core in answer.placed for first, last in core.layers.values())
+    for each in (best, *others):  # the mean core, beside the largest: however the neurons are placed, they are as many
+        assert each["largest_core"]["neuron_updates"]["core_mean"] * each["cores"] == pytest.approx(held)
     most = best["largest_core"]["neuron_updates"]["max"]
     assert best["step_seconds_at_least"] == {"max": 2 + most, "mean": 2 + most}
     assert all(other["largest_core"]["neuron_updates"]["max"] >= most for other in others)

@@ -37,6 +37,24 @@ def test_the_papers_accounting_of_wikitext_and_what_it_leaves_out() -> None:
     assert bill(whole, (), dense).total == pytest.approx((1.3844, 1.3844), rel=1e-3)
 
 
+# P-SpikeSSM on ListOps: 4 blocks, H = 128, 8 modes after folding, 2,048 steps (configuration of its code, one direction)
+WIDE, MODES, CELLS = 128, 8, 4 * 2048
+
+
+def test_p_spikessm_36_times_on_listops_and_what_is_left_of_it() -> None:
+    """36 = 4.6/0.9 over the share of synapses that spikes reach: 14.2%. With the SSM in both networks it is 3.4."""
+    dense, events = prices.read("dense_float32"), prices.read("event_float32")
+    macs, ssm = CELLS * WIDE * WIDE, {"ssm": {"state_macs": CELLS * WIDE * MODES * 6}}
+    counts = {"mix": {"dense_macs": macs, "synaptic_acs": round(0.142 * macs)}}
+
+    def times(counts: dict[str, dict[str, float]]) -> float:
+        return (bill(counts, (), dense).total or (0,))[0] / (bill(counts, (), events).total or (1,))[0]
+
+    assert times(counts) == pytest.approx(36, rel=2e-3)
+    assert times(counts | ssm) == pytest.approx(3.414, rel=1e-3)
+    assert times({"mix": counts["mix"] | {"synaptic_acs": 0}} | ssm) == pytest.approx(3.667, rel=1e-3)  # without spikes
+
+
 @pytest.fixture
 def two_neurons() -> Trace:
     """Two samples of 3 steps; neurons fire where their input is 1: 3 and 1 spikes, each reaching two weights."""

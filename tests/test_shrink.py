@@ -15,20 +15,22 @@ import plain
 import programs
 import pytest
 from commands import run
+from test_quantize import float_network
 
 from convert.load import load, save
+from convert.lowering.loihi2 import loihi2
 from deploy.shrink import command
 from deploy.shrinking.case import Case
 from deploy.shrinking.channels import channels
 from deploy.shrinking.judges import CommandJudge, VerifyJudge, faults
-from deploy.shrinking.making import by_trace, by_verify
+from deploy.shrinking.making import by_sides, by_trace, by_verify
 from deploy.shrinking.search import Journal, shrink
 from deploy.verify import command as verify_command
 from deploy.verify import verify
 from simulators.run import simulate
 from spikestrip import trace
-from spikestrip.errors import BadInput
-from spikestrip.operations import LIF, Affine
+from spikestrip.errors import BadInput, Refused
+from spikestrip.operations import LIF, Affine, FixedLIF
 from spikestrip.program import Program
 
 
@@ -140,6 +142,37 @@ def test_verify_writes_the_folder(tmp_path: Path) -> None:
     }  # fmt: skip
     done = run(verify_command, *sides, "--shrink", tmp_path / "other")
     assert (done.code, done.stderr.count("\n")) == (2, 1)
+
+
+def test_a_quantised_side_is_shrunk_by_its_own_integers(tmp_path: Path) -> None:
+    """A run of integers with a wrong threshold, declared as a float program's; and two sides that do as they say."""
+    program, x = float_network(), np.random.default_rng(8).normal(size=(2, 40, 2)).astype(np.float32)
+    twin = loihi2(program, x).program
+    wrong = twin["n02_block0_spike"].operation
+    assert isinstance(wrong, FixedLIF)
+    layers = [
+        dataclasses.replace(layer, operation=dataclasses.replace(wrong, vth=wrong.vth // 2))
+        if layer.operation is wrong
+        else layer
+        for layer in twin.layers
+    ]
+    declared = {"quantised_from": program.sha256, "program_sha256": twin.sha256}
+    save(program, tmp_path / "model.nir")
+    save(twin, tmp_path / "model.q.nir")
+    simulate(program, x).save(tmp_path / "a.h5")
+    simulate(twin, x, attrs=declared).save(tmp_path / "right.h5")
+    simulate(dataclasses.replace(twin, layers=tuple(layers)), x, attrs=declared).save(tmp_path / "wrong.h5")
+    given = ("--program", tmp_path / "model.nir", "--trace-program", tmp_path / "model.q.nir", "--shrink")
+    done = run(verify_command, tmp_path / "a.h5", tmp_path / "wrong.h5", *given, tmp_path / "out")
+    assert (done.code, "samples: 1," in done.stdout) == (1, True), done
+    assert load(tmp_path / "out/model.nir").sha256 == twin.sha256
+    left = trace.read(tmp_path / "out/trace.h5")
+    assert left.input.shape[1] < 40
+    assert (left.spikes["n02_block0_spike"] != simulate(twin, left.input).spikes["n02_block0_spike"]).any()
+    right = run(verify_command, tmp_path / "a.h5", tmp_path / "right.h5", *given, tmp_path / "none")
+    assert (right.code, (tmp_path / "none").exists()) == (0, False)
+    with pytest.raises(Refused, match="between the two programs"):
+        by_sides([(twin, trace.read(tmp_path / "right.h5")), (program, trace.read(tmp_path / "a.h5"))], tmp_path / "x")
 
 
 def test_broken_off_it_goes_on(tmp_path: Path) -> None:

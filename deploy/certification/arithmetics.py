@@ -35,6 +35,11 @@ FFT = {
     "reference": "Percival, Rapid multiplication modulo the sum and difference of highly composite numbers, "
     "Math. Comp. 72 (2003)",
 }
+WHOLE = {
+    "theorem": "whole numbers below 2^53 and powers of two times them are exact in float64, and so are their sums and "
+    "floors, in any order: every backend that holds the program has the same integers",
+    "reference": "IEEE 754-2019, section 4.3; Higham 2002, section 2.1",
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,6 +54,9 @@ class Covered:
     @property
     def arithmetic(self) -> Arithmetic:
         return Arithmetic(self.dtype, SECOND_ORDER * UNIT[self.dtype], self.parallel)
+
+
+INTEGERS = "integers"
 
 
 def _iterative(dtype: str) -> Covered:
@@ -73,6 +81,14 @@ ARITHMETICS = {
     "float32": _iterative("float32"),
     "float64-parallel": _parallel("float64"),
     "float32-parallel": _parallel("float32"),
+    INTEGERS: Covered(
+        "float64",
+        False,
+        "computes every layer of the program of integers in whole numbers, in sums that don't wrap; or in 32 bits, "
+        "which wrap nowhere before a sum or message of more than its width was counted (decisions from there on are "
+        "listed)",
+        (WHOLE,),
+    ),
 }
 DEFAULT = ("float64", "float32", "float32-parallel")
 

@@ -9,11 +9,14 @@ from typing import Any
 
 import numpy as np
 
-from deploy.certification.arithmetics import ARITHMETICS, DEFAULT, of_trace
+from deploy.certification.arithmetics import ARITHMETICS, DEFAULT, INTEGERS, of_trace
+from deploy.certification.integers import holds_integers, margins_of_integers
 from deploy.certification.margins import Margins, margins
 from deploy.certification.past import dependent_from, independent
+from deploy.certification.twin import Apart, check_twin, margins_of_twin
 from simulators.run import simulate
-from spikestrip.errors import BadInput
+from spikestrip.errors import BadInput, Refused
+from spikestrip.operations import FixedOperation
 from spikestrip.program import Program
 from spikestrip.trace import Trace, input_sha256
 
@@ -29,12 +32,15 @@ class Certificate:
     """What is proven of the spikes that ``program`` fires on ``x`` step by step in float64 on numpy.
 
     x: (B, T, ...) as a trace holds it; spikes: layer -> (B, T, N) uint8; found: arithmetic -> layer -> Margins.
+    twin: the integers of ``program``, to which "integers" then belongs; apart: layer -> how far its membranes are.
     """
 
     program: Program
     x: np.ndarray
     spikes: dict[str, np.ndarray]
     found: dict[str, dict[str, Margins]]
+    twin: Program | None = None
+    apart: dict[str, Apart] = dataclasses.field(default_factory=dict)
 
     def __repr__(self) -> str:
         listed = ", ".join(f"{name} {self.listed(name):,}" for name in self.found)
@@ -54,11 +60,13 @@ class Certificate:
 
         Raises BadInput for a trace of another program or input, or of an arithmetic that this certificate leaves out.
         """
-        for attribute, own in (("program_sha256", self.program.sha256), ("input_sha256", input_sha256(self.x))):
-            stated = input_sha256(trace.input) if attribute == "input_sha256" else trace.attrs.get(attribute)
-            if stated != own:
-                raise BadInput(where, f"is of another {attribute.removesuffix('_sha256')} than the certificate")
-        name = of_trace(trace, where)
+        ran = trace.attrs.get("program_sha256")
+        of_twin = self.twin is not None and ran == self.twin.sha256
+        if not of_twin and ran != self.program.sha256:
+            raise BadInput(where, "is of another program than the certificate")
+        if input_sha256(trace.input) != input_sha256(self.x):
+            raise BadInput(where, "is of another input than the certificate")
+        name = INTEGERS if of_twin or holds_integers(self.program) else of_trace(trace, where)
         if name not in self.found:
             raise BadInput(where, f"ran in {name}, which this certificate leaves out; it has {', '.join(self.found)}")
         shapes = {layer: one.shape for layer, one in self.found[name].items()}
@@ -72,14 +80,16 @@ class Certificate:
                 at = dict(zip(("sample", "step", "neuron"), np.unravel_index(beyond[0], shapes[layer]), strict=True))
                 place = ", ".join(f"{axis} {int(index)}" for axis, index in at.items())
                 sentences.append(
-                    f"{where}, layer {layer}: {beyond.size} first differences aren't on the list of {name}: {place}"
+                    f"{where}, layer {layer}: {beyond.size} first differences are not on the list of {name}: {place}"
                 )
         return sentences
 
     def to_dict(self) -> dict[str, Any]:
         """What ``certificate.json`` says of the run itself: no files, no versions."""
+        twin = {} if self.twin is None else {"twin_sha256": self.twin.sha256}
         return {
             "program_sha256": self.program.sha256,
+            **twin,
             "input_sha256": input_sha256(self.x),
             "spikes_sha256": spikes_sha256(self.spikes),
             "verdict": self.verdict,
@@ -91,7 +101,7 @@ class Certificate:
         decisions, listed = sum(one.decisions for one in layers.values()), self.listed(name)
         return {
             "conforming": covered.conforming,
-            "unit_roundoff": covered.arithmetic.unit,
+            "unit_roundoff": 0.0 if name == INTEGERS else covered.arithmetic.unit,
             "theorems": [dict(theorem) for theorem in covered.theorems],
             "verdict": "first differences listed" if listed else "can't differ",
             "statement": LISTED if listed else EMPTY,
@@ -99,7 +109,11 @@ class Certificate:
             "listed": listed,
             "unconditional": sum(one.unconditional for one in layers.values()),
             "certified": 1 - listed / decisions if decisions else 1.0,
-            "layers": {layer: _layer(one, self.spikes[layer]) for layer, one in layers.items()},
+            "layers": {
+                layer: _layer(one, self.spikes[layer])
+                | ({"apart": self.apart[layer].to_dict(one.decisions)} if name == INTEGERS and self.apart else {})
+                for layer, one in layers.items()
+            },
         }
 
 
@@ -128,22 +142,52 @@ def _first(one: Margins) -> dict[str, Any] | None:
     return {**place, "excess": float(one.excess[at]), "bound": float(one.bounds[at])}
 
 
-def certify(program: Program, x: np.ndarray, dtypes: Iterable[str] = DEFAULT) -> Certificate:
+def certify(
+    program: Program, x: np.ndarray, dtypes: Iterable[str] | None = None, twin: Program | None = None
+) -> Certificate:
     """Run ``program`` on ``x`` step by step in float64, and hold every decision against the rounding of ``dtypes``.
 
-    x: (B, T, *input_shape) or token ids (B, T, 1). dtypes: names of deploy.certification.arithmetics.ARITHMETICS.
+    x: (B, T, *input_shape) or token ids (B, T, 1). dtypes: names of deploy.certification.arithmetics.ARITHMETICS; those
+    that the programs can have, if None. twin: the integers that quantisation made of ``program``.
     Raises BadInput, and Refused naming a layer for which no bound is known.
     """
+    chosen = _chosen(program, twin, dtypes)
+    if twin is not None:
+        check_twin(program, twin)
+    run = simulate(program, x, "numpy", "float64")
+    if not run.spikes:
+        raise BadInput("certify", "the program has no spiking layer: there is nothing to certify")
+    found: dict[str, dict[str, Margins]] = {}
+    apart: dict[str, Apart] = {}
+    for name in chosen:
+        if name != INTEGERS:
+            found[name] = margins(program, run.input, run.spikes, name)
+        elif twin is None:
+            found[name] = margins_of_integers(program, run.input, run.spikes, run.events)
+        else:
+            found[name], apart = margins_of_twin(program, twin, run.input, run.spikes)
+    return Certificate(program, run.input, run.spikes, found, twin, apart)
+
+
+def _chosen(program: Program, twin: Program | None, dtypes: Iterable[str] | None) -> list[str]:
+    """The arithmetics to certify for. Raises BadInput for an unknown one, Refused for one that a program can't have."""
+    whole = next((layer for layer in program.layers if isinstance(layer.operation, FixedOperation)), None)
+    if whole and twin:
+        raise BadInput("--twin", "is for a float program; this one is of integers itself")
+    if dtypes is None:
+        return [INTEGERS] if whole else [*DEFAULT, *([INTEGERS] if twin else [])]
     chosen = list(dict.fromkeys(dtypes))
     for name in chosen:
         if name not in ARITHMETICS:
             raise BadInput("certify", f"knows no arithmetic {name!r}; there are {', '.join(ARITHMETICS)}")
-    run = simulate(program, x, "numpy", "float64")
-    if not run.spikes:
-        raise BadInput("certify", "the program has no spiking layer: there is nothing to certify")
-    return Certificate(
-        program, run.input, run.spikes, {name: margins(program, run.input, run.spikes, name) for name in chosen}
-    )
+        if whole and name != INTEGERS:
+            reason = f"has whole numbers, which {name} isn't the arithmetic of: {INTEGERS} is"
+            raise Refused(f"layer {whole.name} ({whole.operation.kind})", reason)
+    if INTEGERS in chosen and not whole and not twin:
+        raise Refused(INTEGERS, "the program has none: quantize makes them, and --twin names what it made")
+    if twin and INTEGERS not in chosen:
+        raise BadInput("--twin", f"is for {INTEGERS}, which isn't among {', '.join(chosen)}")
+    return chosen
 
 
 def spikes_sha256(spikes: Mapping[str, np.ndarray]) -> str:

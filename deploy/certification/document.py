@@ -24,7 +24,7 @@ from spikestrip.files import atomic, existing, read_json
 FORMAT, VERSION = "spikestrip-certificate", 1
 LIBRARIES = ("numpy", "h5py", "nir", "onnx", "onnxruntime", "torch", "sinabs", "lava-nc", "numba", "scipy")
 AXES = ("sample", "step", "neuron")
-FILES = ("model", "input", "traces", "list")
+FILES = ("model", "twin", "input", "traces", "list")
 
 
 def beside(path: Path) -> Path:
@@ -32,9 +32,18 @@ def beside(path: Path) -> Path:
     return path.with_name(f"{path.stem}.listed.h5")
 
 
-def write(certificate: Certificate, path: Path, model: Path, source: Path, traces: Sequence[Path] = ()) -> None:
+def write(
+    certificate: Certificate,
+    path: Path,
+    model: Path,
+    source: Path,
+    traces: Sequence[Path] = (),
+    twin: Path | None = None,
+) -> None:
     """Write the certificate, and the list if there is one: each whole, or not at all."""
     files: dict[str, Any] = {"model": _file(model, path), "input": _file(source, path)}
+    if twin is not None:
+        files["twin"] = _file(twin, path)
     files["traces"] = [_file(trace, path) for trace in traces]
     if certificate.verdict != "can't differ":
         _write_list(beside(path), certificate)
@@ -64,7 +73,10 @@ def altered(path: Path, value: Mapping[str, Any]) -> list[str]:
     files = value.get("files")
     if not isinstance(files, dict) or not set(files) <= set(FILES):
         raise BadInput(path, "doesn't name its files")
-    for entry in [*(files[key] for key in ("model", "input", "list") if key in files), *files.get("traces", [])]:
+    for entry in [
+        *(files[key] for key in ("model", "twin", "input", "list") if key in files),
+        *files.get("traces", []),
+    ]:
         file = resolved(path, entry)
         if not file.is_file():
             sentences.append(f"{file}: is not there")
@@ -80,8 +92,8 @@ def contradicted(path: Path, value: Mapping[str, Any], anew: Certificate) -> lis
     another order: there spikes and counts of decisions must be, and all that is listed anew must be on its list.
     """
     mine, sentences = json.loads(json.dumps(anew.to_dict())), []
-    for key in ("program_sha256", "input_sha256", "spikes_sha256"):
-        if value.get(key) != mine[key]:
+    for key in ("program_sha256", "twin_sha256", "input_sha256", "spikes_sha256"):
+        if value.get(key) != mine.get(key):
             sentences.append(f"{path}: {key} is not what its files give")
     if value.get("versions") == versions():
         sentences += [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Mapping
 
 import numpy as np
 from threadpoolctl import threadpool_limits
@@ -41,12 +42,13 @@ class Margins:
         return math.prod(self.shape)
 
 
-class _Layer:
+class Gathered:
     """Gathers the decisions of one layer while the replay makes them."""
 
-    def __init__(self, shape: tuple[int, int, int], floor: float) -> None:
+    def __init__(self, shape: tuple[int, int, int], floor: float, lost: np.ndarray | None = None) -> None:
         self.shape = shape
         self.floor = floor
+        self.lost = np.full(shape[0], shape[1]) if lost is None else lost  # (B,): all from this step on is listed
         self.found: list[tuple[np.ndarray, ...]] = []
         self.least = math.inf
         self.largest = 0.0
@@ -55,15 +57,20 @@ class _Layer:
 
     def add(self, start: int, t: int, excess: np.ndarray, bound: np.ndarray, contradicts: np.ndarray) -> None:
         excess = excess.astype(np.float64)
-        margin = np.abs(excess)
         bound = np.where(bound > 0, bound + self.floor, 0.0)
+        # where nothing rounds every conforming run has these very bits, ties included
+        self.gather(start, t, excess, bound, contradicts | ((bound > 0) & ~(np.abs(excess) > bound)))
+
+    def gather(self, start: int, t: int, excess: np.ndarray, bound: np.ndarray, listed: np.ndarray) -> None:
+        """The decisions of step t, each (b, N), of the samples from ``start`` on; ``listed``: which could differ."""
+        margin = np.abs(excess)
+        listed = listed | (self.lost[start : start + len(margin)] <= t)[:, None]
         self.least = min(self.least, float(margin.min()))
         self.largest = max(self.largest, float(bound.max()))
         exponents = np.frexp(margin[margin > 0])[1]
         self.counts += np.bincount(np.clip(exponents, LOWEST, HIGHEST) - LOWEST, minlength=self.counts.size)
         self.ties += int(np.count_nonzero(margin == 0))
-        # where nothing rounds every conforming run has these very bits, ties included
-        sample, neuron = np.nonzero(contradicts | ((bound > 0) & ~(margin > bound)))
+        sample, neuron = np.nonzero(listed)
         if sample.size:
             keys = ((start + sample) * self.shape[1] + t) * self.shape[2] + neuron
             self.found.append((keys, excess[sample, neuron], bound[sample, neuron]))
@@ -79,16 +86,21 @@ class _Layer:
         )  # fmt: skip
 
 
-def margins(program: Program, x: np.ndarray, spikes: Spikes, name: str) -> dict[str, Margins]:
+def margins(
+    program: Program, x: np.ndarray, spikes: Spikes, name: str, lost: Mapping[str, np.ndarray] | None = None
+) -> dict[str, Margins]:
     """Spiking layer -> margins of the run of ``program`` on ``x`` that fired ``spikes``, in an arithmetic.
 
-    x: (B, T, ...) as a trace holds it; spikes: layer -> (B, T, N) uint8. Raises Refused naming a layer that no bound is
-    known for, and BadInput for a run that is too long for the theorems.
+    x: (B, T, ...) as a trace holds it; spikes: layer -> (B, T, N) uint8; lost: layer -> (B,), the step from which all
+    decisions are listed. Raises Refused naming a layer that no bound is known for, and BadInput for a run that is too
+    long for the theorems.
     """
     check_depth(program, x.shape[1], name)
     covered = ARITHMETICS[name]
     floor = UNDERFLOW[covered.dtype]
-    layers = {layer: _Layer(train.shape, floor) for layer, train in spikes.items()}
+    layers = {
+        layer: Gathered(train.shape, floor, None if lost is None else lost[layer]) for layer, train in spikes.items()
+    }
 
     def seen(
         layer: str, start: int, t: int, excess: np.ndarray, bound: np.ndarray | None, contradicts: np.ndarray
@@ -102,6 +114,11 @@ def margins(program: Program, x: np.ndarray, spikes: Spikes, name: str) -> dict[
     with threadpool_limits(1), np.errstate(all="ignore"):
         nothing = dict.fromkeys(spikes, np.zeros(0, np.int64))
         replay(program, x, spikes, nothing, arithmetic=covered.arithmetic, seen=seen)
+    return finished(program, layers)
+
+
+def finished(program: Program, layers: Mapping[str, Gathered]) -> dict[str, Margins]:
+    """Layer -> what was gathered of it, and how many of its decisions have nothing listed in their past."""
     found = {layer: gathered.margins() for layer, gathered in layers.items()}
     since = dependent_from(
         program, {layer: one.keys for layer, one in found.items()}, {layer: one.shape for layer, one in found.items()}

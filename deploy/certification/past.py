@@ -37,6 +37,20 @@ def _reaching(edges: Mapping[str, set[str]], name: str) -> set[str]:
     return reached
 
 
+def reached_by(program: Program, name: str) -> set[str]:
+    """The spiking layers that a layer leads to without another spiking layer between, at whatever step."""
+    spiking = {layer.name for layer in program.spiking}
+    reached, pending = set(), [name]
+    while pending:
+        source = pending.pop()
+        for layer in program.layers:
+            if source in (*layer.inputs, *layer.delayed) and layer.name not in reached:
+                reached.add(layer.name)
+                if layer.name not in spiking:
+                    pending.append(layer.name)
+    return reached & spiking
+
+
 def dependent_from(
     program: Program, keys: Mapping[str, np.ndarray], shapes: Mapping[str, tuple[int, int, int]]
 ) -> dict[str, np.ndarray]:

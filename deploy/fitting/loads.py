@@ -36,8 +36,14 @@ class Loads:
         return {name: self._of(values.sum(axis=0)) for name, values in self.by_core.items()}
 
     def largest(self) -> dict[str, dict[str, float]]:
-        """Of each load the largest core of a step: its mean and maximum over steps."""
-        return {name: self._of(values.max(axis=0)) for name, values in self.by_core.items()}
+        """Of each load the largest core of a step: its mean and maximum over steps; and the mean core's.
+
+        ``core_mean``: over all cores and steps. What the largest has more than that, the others wait for.
+        """
+        return {
+            name: self._of(values.max(axis=0)) | {"core_mean": float(values.mean())}
+            for name, values in self.by_core.items()
+        }
 
     def seconds(self, chip: Chip) -> dict[str, float] | None:
         """Lower bound of a step: the barrier, and the slowest load of all cores (form of arXiv 2601.10035).

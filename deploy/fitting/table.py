@@ -55,7 +55,7 @@ def compare(answers: Mapping[str, Answer], console: Console) -> None:
 
 
 def _placements(answer: Answer) -> Table:
-    title = f"placements, best first; the largest core of a step, {_kind(answer)}"
+    title = f"placements, best first; the largest core of a step, {_kind(answer)} (mean of all cores)"
     table = Table(box=SIMPLE, padding=(0, 1), title=title, title_justify="left")
     table.add_column("placement")
     loads = list(answer.placements[0]["largest_core"])
@@ -111,7 +111,8 @@ def _short(name: str) -> str:
 
 def _load(load: dict[str, float]) -> str:
     most = f"{load['max']:,.0f}"
-    return f"{load['mean']:,.0f} / {most}" if "mean" in load else most
+    of_steps = f"{load['mean']:,.0f} / {most}" if "mean" in load else most
+    return f"{of_steps} (cores {load['core_mean']:,.0f})" if "core_mean" in load else of_steps
 
 
 _LINES: tuple[tuple[str, Callable[[Answer], str]], ...] = (

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 from tqdm import tqdm
@@ -11,9 +13,9 @@ from deploy.shrinking import folder
 from deploy.shrinking.case import Case
 from deploy.shrinking.judges import CommandJudge, RecordedJudge, VerifyJudge, faults
 from deploy.shrinking.search import Journal, Judge, shrink
-from deploy.verification import Verdict
+from deploy.verification import Verdict, verify
 from simulators.run import simulate
-from spikestrip.errors import BadInput, SpikestripError
+from spikestrip.errors import BadInput, Refused, SpikestripError
 from spikestrip.program import Program
 from spikestrip.trace import Trace
 
@@ -81,6 +83,22 @@ def by_trace(program: Program, reference: Trace, trace: Trace, verdict: Verdict,
         return by_verify(Case((program,), trace.input), VerifyJudge(backend, dtype, fault), out)  # type: ignore[arg-type]
     rows = tuple(range(len(trace.input)))
     return by_recording(Case((program,), trace.input, rows), RecordedJudge(reference, trace, fault), out)
+
+
+def by_sides(sides: Sequence[tuple[Program, Trace]], out: Path) -> Case | None:
+    """The same where a side has a program of its own: the first side that contradicts its program, by that alone.
+
+    sides: what each really computed (integers, say), and its trace. Raises Refused where both did what they say: what
+    then failed lies between two programs, and no cut of one says what the other should become.
+    """
+    for own, trace in sides:
+        attrs = {name: value for name, value in trace.attrs.items() if name not in ("quantised_from", "saturates_at")}
+        alone = dataclasses.replace(trace, attrs=attrs)
+        reference = simulate(own, alone.input)
+        verdict = verify(reference, alone, own)
+        if not verdict.passed:
+            return by_trace(own, reference, alone, verdict, out)
+    raise Refused("--shrink", "each side does what its own program says: what fails lies between the two programs")
 
 
 def _search(case: Case, judge: Judge, out: Path, recorded: bool = False) -> Case | None:
