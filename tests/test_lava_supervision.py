@@ -119,6 +119,9 @@ def mark(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Ite
     yield mark
     assert not marked(mark)
     assert children(os.getpid()) == offspring
+    until = time.monotonic() + 10  # what others leave, a tracker of theirs removes; what ours left would stay
+    while abandoned(segments) and time.monotonic() < until:
+        time.sleep(0.1)
     assert not abandoned(segments)
 
 
@@ -162,7 +165,7 @@ def test_an_actor_is_killed(kind: str, mark: str) -> None:
         run_long(kind, killing(lambda: actors(mark)[0]))
 
 
-@pytest.mark.parametrize("kind", KINDS[1:])
+@pytest.mark.parametrize("kind", [KINDS[1], *(pytest.param(kind, marks=pytest.mark.slow) for kind in KINDS[2:])])
 def test_an_actor_is_stopped(kind: str, mark: str) -> None:
     with pytest.raises(SimulatorFault, match=r"stalled: layer .* did not finish step [0-9]+ for 8 seconds"):
         run_long(kind, killing(lambda: actors(mark)[0], signal.SIGSTOP), patience=8)
