@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from convert.formats.nir.reading import read
 from convert.formats.nir.writing import write
 from convert.lowering.speck import speck
+from deploy.fit import command as fit_command
 from deploy.quantize import command
 from deploy.verify import verify
 from simulators.conformance import integers
@@ -35,6 +36,9 @@ from spikestrip.operations import (
     SumPool2d,
 )
 from spikestrip.program import Program, chain
+from train.checkpoint import Checkpoint, save
+from train.config import Config
+from train.networks import Network
 
 torch = pytest.importorskip("torch")
 sl = pytest.importorskip("sinabs.layers")
@@ -299,3 +303,18 @@ def test_the_command_refuses_with_the_reasons_of_fit(tmp_path: Path) -> None:
     for cause in ("state_space: n01_block0_ssm", "leak: n02_block0_spike", "graded: "):
         assert cause in done.stderr
     assert not (tmp_path / "q.nir").exists()
+
+
+def test_the_published_block_is_refused_with_norm_and_gate_named(tmp_path: Path) -> None:
+    """SpikingSSM's own block, LayerNorm and GLU included, by both commands."""
+    config = Config(1, 10, d_model=8, d_state=4, layers=2, mix="glu", norm="layer", prenorm=True)
+    save(tmp_path / "m.pt", Checkpoint(Network(config).eval()))
+    for each in (command, fit_command):
+        done = commands.run(each, tmp_path / "m.pt", "--chip", "speck2f")
+        said = " ".join((done.stderr + done.stdout).split())
+        assert done.code == (2 if each is command else 1)
+        assert "n02_block0_ssm" in said  # state space
+        assert "n03_block0_spike" in said  # leak
+        for graded in ("n01_block0_norm", "n05_block0_gate"):
+            assert graded in said
+    assert not (tmp_path / "m.q.nir").exists()
