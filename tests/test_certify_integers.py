@@ -24,7 +24,18 @@ from simulators.run import simulate
 from spikestrip.errors import BadInput, Refused
 from spikestrip.execution import Stepper
 from spikestrip.files import read_json
-from spikestrip.operations import LIF, Affine, Conv2d, FixedAffine, FixedLIF, FixedScale, Flatten, SumPool2d
+from spikestrip.operations import (
+    LIF,
+    Affine,
+    Conv2d,
+    FixedAffine,
+    FixedLIF,
+    FixedScale,
+    Flatten,
+    MultiSpikeIF,
+    Operation,
+    SumPool2d,
+)
 from spikestrip.program import Program, chain
 
 
@@ -44,7 +55,11 @@ def lowered(seed: int) -> tuple[Program, Program, np.ndarray]:
 def on_a_speck(seed: int) -> tuple[Program, Program, np.ndarray]:
     rng = np.random.default_rng(seed)
 
-    def neurons(*shape: int) -> LIF:
+    def neurons(*shape: int) -> Operation:
+        if seed % 4 > 1:
+            return MultiSpikeIF(
+                np.full(shape, 1.3), np.full(shape, -1.3 if seed % 2 else -float(np.finfo(np.float32).max))
+            )
         return LIF(np.ones(shape), np.full(shape, 1.3), reset_kind=("soft", "hard")[seed % 2])
 
     def weights(*shape: int) -> np.ndarray:
@@ -91,20 +106,31 @@ def test_whole_numbers_lie_within_their_radius(seed: int) -> None:
 def test_integers_differ_first_where_they_are_listed(mapping, seed: int) -> None:  # type: ignore[no-untyped-def]
     program, twin, x = mapping(seed)
     certificate = certify(program, x, ["integers"], twin)
-    for backend in ("numpy", "torch", "onnxruntime"):
+    sent = certificate.spikes | certificate.numbers
+    for backend in ("numpy", "torch", *(() if certificate.numbers else ("onnxruntime",))):
         assert not certificate.broken_by(simulate(twin, x, backend))
     # the list is what the integers decide on the float run's spikes, and each is within its bound
-    stepper, wrong = Stepper(twin, len(x)), {name: np.zeros_like(train) for name, train in certificate.spikes.items()}
+    stepper, wrong = Stepper(twin, len(x)), {name: np.zeros_like(train) for name, train in sent.items()}
     for t in range(x.shape[1]):
-        stepper.step(x[:, t].astype(float), clamped(program, certificate.spikes, t))
-        for name, train in certificate.spikes.items():
-            sends = twin[name].operation.fire(stepper.before[name], stepper.potentials[name])  # type: ignore[attr-defined]
+        stepper.step(x[:, t].astype(float), clamped(program, sent, t))
+        for name, train in sent.items():
+            operation, potential = twin[name].operation, stepper.potentials[name]
+            if isinstance(operation, MultiSpikeIF):
+                sends = np.maximum(potential // operation.threshold, 0)
+            else:
+                sends = operation.fire(stepper.before[name], potential)  # type: ignore[attr-defined]
             wrong[name][:, t] = sends.reshape(len(x), -1) != train[:, t]
     for name, one in certificate.found["integers"].items():
         assert one.keys.tolist() == np.flatnonzero(wrong[name]).tolist()
         assert (np.abs(one.excess) <= one.bounds).all()
         assert one.keys.size <= certificate.apart[name].within
         assert 0 < certificate.apart[name].largest <= certificate.apart[name].bound
+
+
+def test_a_record_without_numbers_is_refused() -> None:
+    program, twin, x = on_a_speck(2)
+    with pytest.raises(BadInput, match="how many spikes n1_spike, n5_spike"):
+        certify(program, x, ["integers"], twin).broken_by(simulate(twin, x, "onnxruntime"))
 
 
 def test_a_spike_off_the_list_breaks_it() -> None:

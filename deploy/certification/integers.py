@@ -49,6 +49,6 @@ def lost_from(program: Program, events: Events, shapes: Mapping[str, tuple[int, 
             continue
         lost = events[layer.name][SATURATIONS] > 0
         first = np.where(lost.any(axis=1), lost.argmax(axis=1), lost.shape[1])
-        for name in reached_by(program, layer.name) & set(shapes):
+        for name in reached_by(program, layer.name, set(shapes)):
             found[name] = np.minimum(found[name], first)
     return found
