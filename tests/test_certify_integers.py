@@ -29,6 +29,7 @@ from spikestrip.operations import (
     Affine,
     Conv2d,
     FixedAffine,
+    FixedCurrent,
     FixedLIF,
     FixedScale,
     Flatten,
@@ -169,7 +170,7 @@ def wrapping() -> tuple[Program, np.ndarray]:
 
 
 def test_what_follows_a_lost_sum_is_listed() -> None:
-    """An int32 that wraps, in Python's integers, changes a spike, which is on the list; nothing before is."""
+    """A sum that doesn't wrap, in Python's integers, changes a spike, which is on the list; nothing before is."""
     program, x = wrapping()
     certificate = certify(program, x)
     one = certificate.found["integers"]["n3_spike"]
@@ -179,12 +180,31 @@ def test_what_follows_a_lost_sum_is_listed() -> None:
     fires = [(value >> 24) << 6 > 40 << 6 for value in (total, wrapped)]
     assert fires[0] != fires[1]
     trace = simulate(program, x)
-    assert trace.spikes["n3_spike"][1, 3, 0] == fires[0]
+    assert trace.spikes["n3_spike"][1, 3, 0] == fires[1]
     train = trace.spikes["n3_spike"].copy()
-    train[1, 3] = fires[1]
+    train[1, 3] = fires[0]
     assert not certificate.broken_by(dataclasses.replace(trace, spikes={"n3_spike": train}))
     train[0, 3] ^= 1
     assert certificate.broken_by(dataclasses.replace(trace, spikes={"n3_spike": train}))
+
+
+def test_a_twin_whose_sums_wrap_is_listed_from_there() -> None:
+    """No bound is claimed after the wrap: what is said of the distance is what it was."""
+    program, twin, x = lowered(0)
+    encoder = twin["n00_encoder"].operation
+    assert isinstance(encoder, FixedAffine)
+    bias = np.zeros(encoder.weight.shape[2], np.int32)
+    large = dataclasses.replace(encoder, weight=encoder.weight[:1], exponent=np.array([14], np.int8), bias=bias)
+    layers = tuple(
+        dataclasses.replace(layer, operation=large) if layer.name == "n00_encoder" else layer for layer in twin.layers
+    )
+    wrong = dataclasses.replace(twin, layers=layers)
+    trace = simulate(wrong, x)
+    assert trace.events["n00_encoder"]["saturations"][:, :5].all()
+    certificate = certify(program, x, ["integers"], wrong)
+    assert certificate.found["integers"]["n02_block0_spike"].keys.size >= 0.9 * trace.spikes["n02_block0_spike"].size
+    assert certificate.apart["n02_block0_spike"].largest <= certificate.apart["n02_block0_spike"].bound
+    assert not certificate.broken_by(trace)
 
 
 def test_what_is_refused() -> None:
@@ -201,6 +221,11 @@ def test_what_is_refused() -> None:
     ):  # fmt: skip
         with pytest.raises(error, match=says):
             certify(*given)  # type: ignore[arg-type]
+    current = FixedCurrent(300)
+    fed = chain((2,), [("n0_current", current), ("n1_spike", FixedLIF(2048, 40, align=0))])
+    like = chain((2,), [("n1_spike", LIF(np.full(2, 0.5), np.full(2, 40.0)))])
+    with pytest.raises(Refused, match="no bound is known"):
+        certify(like, np.ones((1, 4, 2)), ["integers"], fed)
     with pytest.raises(BadInput, match="another program"):
         certify(program, x, ["float64"]).broken_by(simulate(twin, x))
 

@@ -3,8 +3,8 @@
 Every floor is a floor in the integers, and one half less in the reals: floor(z) = z - 1/2, up to 1/2. So the reals are
 computed by the same operations, with another ``floor`` (``REALS``), and a radius runs beside them, by the rules below:
 as long as all spikes are equal, each whole number lies within its radius of its real one. Clips bring no two numbers
-further apart. A mode's radius is of its complex state, so that it decays with |A|. What float64 rounds in the reals,
-(n + 4) units of a sum of n products, is added everywhere.
+further apart; a sum that wraps does, and ends the bound. A mode's radius is of its complex state, so that it decays
+with |A|. What float64 rounds in the reals, (n + 4) units of a sum of n products, is added everywhere.
 """
 
 from __future__ import annotations

@@ -102,9 +102,8 @@ def _look(
     gathered: Gathered, start: int, t: int, apart: Apart,
 ) -> None:  # fmt: skip
     """One step of one layer: (float, integers, their reals) -> what is listed, and the distances."""
-    if not np.isfinite(radius).all():
-        raise Refused(f"layer {name}", "no bound is known for the integers on the way to it")
     count = len(fired)
+    lost = np.broadcast_to((gathered.lost[start : start + count] <= t)[:, None], (count, fired[0].size))
     mine, exact, real = (
         _above(operation, stepper, name).reshape(count, -1)
         for operation, stepper in zip(operations, steppers, strict=True)
@@ -112,11 +111,15 @@ def _look(
     sent, radius = fired.reshape(count, -1), radius.reshape(count, -1)
     level, unit = (np.broadcast_to(threshold(each), fired.shape[1:]).reshape(-1) for each in operations[:2])
     scale = level / unit
+    off = ~(np.abs(exact - real) <= radius) | ~np.isfinite(radius)
+    if (off & ~lost).any():  # no rule for a layer, or sums that the real numbers carry beyond where integers wrap
+        raise Refused(f"layer {name}", "no bound is known for the integers on the way to it")
     rounded = 4 * UNIT * (np.abs(real * scale) + np.abs(mine) + level * (sent + 1))  # of this comparison, in float64
     bound = np.abs(real * scale - mine) + radius * scale + rounded
+    bound = np.where(off, np.abs(exact * scale - mine), bound)  # after a lost value: what it is, and nothing proven
     most = sent if isinstance(operations[1], MultiSpikeIF) else np.where(sent != 0, np.inf, 0)
     # at or above the edge of the spikes that it sent, and below that of one more, if it can send more
-    settled = ((sent == 0) | (real - radius >= unit * (sent - 1))) & (real + radius < unit * most)
+    settled = ((sent == 0) | (real - radius >= unit * (sent - 1))) & (real + radius < unit * most) & ~lost
     distance = np.abs(exact * scale - mine) / level
     state, potential = steppers[0].before[name], steppers[0].potentials[name]
     excess = replay.excess(operations[0], state, potential, fired).reshape(count, -1)
