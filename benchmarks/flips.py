@@ -43,12 +43,26 @@ from train.held_out import held_out
 
 DRAWS = 3  # of moved weights
 EDGES = np.exp2(np.arange(-16.0, 3.0))  # of margins, in thresholds
-STEPS = {"stock": 2.0**-15, "microcode": 2.0**-15, "speck2f": 2.0**-7}
-"""Half to half, of the largest weight: two words of 8 bits with signs; coefficients of 16 bits; one word of 8 bits."""
+Step = Callable[[float], float]  # of the grid on which an array lies, from its largest value
 
 
-def moved(program: Program, step: float, rng: np.random.Generator) -> Program:
-    """The float program with every weight moved by up to half a step of its array's largest value."""
+def two_words(largest: float) -> float:
+    """Two words of 8 bits, even numbers, each with an exponent: as convert.lowering.loihi2_words chooses them."""
+    return 2.0 ** (math.ceil(math.log2(max(largest, 1e-30) / 254)) - 6)
+
+
+def sixteen_bits(largest: float) -> float:
+    """Coefficients of 16 bits with a power of two: its step is between this and twice this."""
+    return largest * 1.5 * 2.0**-15
+
+
+def eight_bits(largest: float) -> float:
+    """One scale for each core, by which the largest weight becomes 127."""
+    return largest / 127
+
+
+def moved(program: Program, steps: tuple[Step, Step], rng: np.random.Generator) -> Program:
+    """The float program with every weight moved by up to half a step; ``steps``: of an SSM's arrays, of all others."""
 
     def one(operation: Operation) -> Operation:
         changed = {}
@@ -56,7 +70,7 @@ def moved(program: Program, step: float, rng: np.random.Generator) -> Program:
             if name in ("threshold", "decay", "gain", "bias"):
                 continue  # folded into the weights, or exact
             centre = 1.0 if name == "a_re" else 0.0  # Abar - 1 is what is kept
-            width = step * np.abs(array - centre).max()
+            width = steps[not isinstance(operation, S4D)](float(np.abs(array - centre).max()))
             changed[name] = (array + width * rng.uniform(-0.5, 0.5, array.shape)).astype(array.dtype)
         if isinstance(operation, S4D):  # a mode that would grow is kept as it is
             grows = np.hypot(changed["a_re"], changed["a_im"]) >= 1
@@ -81,22 +95,27 @@ def distances(program: Program, x: np.ndarray, spikes: dict[str, np.ndarray]) ->
     return found
 
 
-def deviations(program: Program, x: np.ndarray, step: float) -> dict[str, np.ndarray]:
+def deviations(program: Program, x: np.ndarray, steps: tuple[Step, Step]) -> dict[str, np.ndarray]:
     """Layer -> (N,) root of the mean square by which moved weights move a potential, in thresholds."""
     spikes = simulate(program, x).spikes
     right, rng = distances(program, x, spikes), np.random.default_rng(0)
     squares = {name: np.zeros(train.shape[2]) for name, train in spikes.items()}
     for _ in range(DRAWS):
-        for name, other in distances(moved(program, step, rng), x, spikes).items():
+        for name, other in distances(moved(program, steps, rng), x, spikes).items():
             squares[name] += ((other - right[name]) ** 2).mean(axis=(0, 1)) / DRAWS
     return {name: np.sqrt(square) for name, square in squares.items()}
 
 
 def measured(
-    what: str, program: Program, lower: Callable[[np.ndarray], Program], step: float, known: np.ndarray, x: np.ndarray
+    what: str,
+    program: Program,
+    lower: Callable[[np.ndarray], Program],
+    steps: tuple[Step, Step],
+    known: np.ndarray,
+    x: np.ndarray,
 ) -> list[dict[str, object]]:
     """A row for each spiking layer: predicted and seen flips, also by margin, and what the certificate says."""
-    expected = deviations(program, known, step)
+    expected = deviations(program, known, steps)
     twin = lower(known)
     certificate = certify(program, x, ["integers"], twin)
     found = certificate.to_dict()["arithmetics"]["integers"]["layers"]
@@ -132,11 +151,16 @@ def on_loihi2(checkpoint: Path, samples: int, calibration: int) -> list[dict[str
     known = tasks.load(str(loaded.task["name"])).train.inputs[:calibration]
     x = held_out(loaded, checkpoint, samples).inputs
     name = checkpoint.stem
+
+    def stock(known: np.ndarray) -> Program:
+        return loihi2(program, known).program
+
+    def programmed(known: np.ndarray) -> Program:
+        return microcode(program, known).program
+
     return [
-        *measured(f"{name}, loihi2 stock", program, lambda k: loihi2(program, k).program, STEPS["stock"], known, x),
-        *measured(
-            f"{name}, loihi2 microcode", program, lambda k: microcode(program, k).program, STEPS["microcode"], known, x
-        ),
+        *measured(f"{name}, loihi2 stock", program, stock, (two_words, two_words), known, x),
+        *measured(f"{name}, loihi2 microcode", program, programmed, (sixteen_bits, two_words), known, x),
     ]
 
 
@@ -149,7 +173,12 @@ def on_speck(samples: int, calibration: int) -> list[dict[str, object]]:
     network = train_speck(torch.from_numpy(x), torch.from_numpy(labels).long(), False, 20, 0)
     program = speck_program(network, False)
     return measured(
-        "digits, speck2f", program, lambda _: speck(program).program, STEPS["speck2f"], x[:calibration], held[:samples]
+        "digits, speck2f",
+        program,
+        lambda _: speck(program).program,
+        (eight_bits, eight_bits),
+        x[:calibration],
+        held[:samples],
     )
 
 

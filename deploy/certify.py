@@ -82,6 +82,11 @@ def command(
             f"{name}: {said['verdict']}; {said['listed']:,} of {said['decisions']:,} decisions listed, "
             f"{100 * said['certified']:.4f}% certified, {said['unconditional']:,} unconditional"
         )
+    for layer, apart in certificate.apart.items():
+        click.echo(
+            f"{layer}: membranes of integers up to {apart.largest:.3g} thresholds from float's on equal spikes, proven "
+            f"{apart.bound:.3g} at the most; {apart.within:,} decisions within that"
+        )
     for sentence in broken:
         click.echo(sentence)
     if broken:  # no certificate is written beside a trace that breaks it

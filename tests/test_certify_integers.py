@@ -24,7 +24,19 @@ from simulators.run import simulate
 from spikestrip.errors import BadInput, Refused
 from spikestrip.execution import Stepper
 from spikestrip.files import read_json
-from spikestrip.operations import LIF, Affine, Conv2d, FixedAffine, FixedLIF, FixedScale, Flatten, SumPool2d
+from spikestrip.operations import (
+    LIF,
+    Affine,
+    Conv2d,
+    FixedAffine,
+    FixedCurrent,
+    FixedLIF,
+    FixedScale,
+    Flatten,
+    MultiSpikeIF,
+    Operation,
+    SumPool2d,
+)
 from spikestrip.program import Program, chain
 
 
@@ -44,7 +56,11 @@ def lowered(seed: int) -> tuple[Program, Program, np.ndarray]:
 def on_a_speck(seed: int) -> tuple[Program, Program, np.ndarray]:
     rng = np.random.default_rng(seed)
 
-    def neurons(*shape: int) -> LIF:
+    def neurons(*shape: int) -> Operation:
+        if seed % 4 > 1:
+            return MultiSpikeIF(
+                np.full(shape, 1.3), np.full(shape, -1.3 if seed % 2 else -float(np.finfo(np.float32).max))
+            )
         return LIF(np.ones(shape), np.full(shape, 1.3), reset_kind=("soft", "hard")[seed % 2])
 
     def weights(*shape: int) -> np.ndarray:
@@ -91,20 +107,31 @@ def test_whole_numbers_lie_within_their_radius(seed: int) -> None:
 def test_integers_differ_first_where_they_are_listed(mapping, seed: int) -> None:  # type: ignore[no-untyped-def]
     program, twin, x = mapping(seed)
     certificate = certify(program, x, ["integers"], twin)
-    for backend in ("numpy", "torch", "onnxruntime"):
+    sent = certificate.spikes | certificate.numbers
+    for backend in ("numpy", "torch", *(() if certificate.numbers else ("onnxruntime",))):
         assert not certificate.broken_by(simulate(twin, x, backend))
     # the list is what the integers decide on the float run's spikes, and each is within its bound
-    stepper, wrong = Stepper(twin, len(x)), {name: np.zeros_like(train) for name, train in certificate.spikes.items()}
+    stepper, wrong = Stepper(twin, len(x)), {name: np.zeros_like(train) for name, train in sent.items()}
     for t in range(x.shape[1]):
-        stepper.step(x[:, t].astype(float), clamped(program, certificate.spikes, t))
-        for name, train in certificate.spikes.items():
-            sends = twin[name].operation.fire(stepper.before[name], stepper.potentials[name])  # type: ignore[attr-defined]
+        stepper.step(x[:, t].astype(float), clamped(program, sent, t))
+        for name, train in sent.items():
+            operation, potential = twin[name].operation, stepper.potentials[name]
+            if isinstance(operation, MultiSpikeIF):
+                sends = np.maximum(potential // operation.threshold, 0)
+            else:
+                sends = operation.fire(stepper.before[name], potential)  # type: ignore[attr-defined]
             wrong[name][:, t] = sends.reshape(len(x), -1) != train[:, t]
     for name, one in certificate.found["integers"].items():
         assert one.keys.tolist() == np.flatnonzero(wrong[name]).tolist()
         assert (np.abs(one.excess) <= one.bounds).all()
         assert one.keys.size <= certificate.apart[name].within
         assert 0 < certificate.apart[name].largest <= certificate.apart[name].bound
+
+
+def test_a_record_without_numbers_is_refused() -> None:
+    program, twin, x = on_a_speck(2)
+    with pytest.raises(BadInput, match="how many spikes n1_spike, n5_spike"):
+        certify(program, x, ["integers"], twin).broken_by(simulate(twin, x, "onnxruntime"))
 
 
 def test_a_spike_off_the_list_breaks_it() -> None:
@@ -143,7 +170,7 @@ def wrapping() -> tuple[Program, np.ndarray]:
 
 
 def test_what_follows_a_lost_sum_is_listed() -> None:
-    """An int32 that wraps, in Python's integers, changes a spike, which is on the list; nothing before is."""
+    """A sum that doesn't wrap, in Python's integers, changes a spike, which is on the list; nothing before is."""
     program, x = wrapping()
     certificate = certify(program, x)
     one = certificate.found["integers"]["n3_spike"]
@@ -153,12 +180,31 @@ def test_what_follows_a_lost_sum_is_listed() -> None:
     fires = [(value >> 24) << 6 > 40 << 6 for value in (total, wrapped)]
     assert fires[0] != fires[1]
     trace = simulate(program, x)
-    assert trace.spikes["n3_spike"][1, 3, 0] == fires[0]
+    assert trace.spikes["n3_spike"][1, 3, 0] == fires[1]
     train = trace.spikes["n3_spike"].copy()
-    train[1, 3] = fires[1]
+    train[1, 3] = fires[0]
     assert not certificate.broken_by(dataclasses.replace(trace, spikes={"n3_spike": train}))
     train[0, 3] ^= 1
     assert certificate.broken_by(dataclasses.replace(trace, spikes={"n3_spike": train}))
+
+
+def test_a_twin_whose_sums_wrap_is_listed_from_there() -> None:
+    """No bound is claimed after the wrap: what is said of the distance is what it was."""
+    program, twin, x = lowered(0)
+    encoder = twin["n00_encoder"].operation
+    assert isinstance(encoder, FixedAffine)
+    bias = np.zeros(encoder.weight.shape[2], np.int32)
+    large = dataclasses.replace(encoder, weight=encoder.weight[:1], exponent=np.array([14], np.int8), bias=bias)
+    layers = tuple(
+        dataclasses.replace(layer, operation=large) if layer.name == "n00_encoder" else layer for layer in twin.layers
+    )
+    wrong = dataclasses.replace(twin, layers=layers)
+    trace = simulate(wrong, x)
+    assert trace.events["n00_encoder"]["saturations"][:, :5].all()
+    certificate = certify(program, x, ["integers"], wrong)
+    assert certificate.found["integers"]["n02_block0_spike"].keys.size >= 0.9 * trace.spikes["n02_block0_spike"].size
+    assert certificate.apart["n02_block0_spike"].largest <= certificate.apart["n02_block0_spike"].bound
+    assert not certificate.broken_by(trace)
 
 
 def test_what_is_refused() -> None:
@@ -175,6 +221,11 @@ def test_what_is_refused() -> None:
     ):  # fmt: skip
         with pytest.raises(error, match=says):
             certify(*given)  # type: ignore[arg-type]
+    current = FixedCurrent(300)
+    fed = chain((2,), [("n0_current", current), ("n1_spike", FixedLIF(2048, 40, align=0))])
+    like = chain((2,), [("n1_spike", LIF(np.full(2, 0.5), np.full(2, 40.0)))])
+    with pytest.raises(Refused, match="no bound is known"):
+        certify(like, np.ones((1, 4, 2)), ["integers"], fed)
     with pytest.raises(BadInput, match="another program"):
         certify(program, x, ["float64"]).broken_by(simulate(twin, x))
 

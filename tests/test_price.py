@@ -37,7 +37,8 @@ def test_the_papers_accounting_of_wikitext_and_what_it_leaves_out() -> None:
     assert bill(whole, (), dense).total == pytest.approx((1.3844, 1.3844), rel=1e-3)
 
 
-# P-SpikeSSM, ListOps: 4 blocks, H = 128, 8 modes after folding, 2,048 steps (configuration of its code, one direction)
+# P-SpikeSSM on ListOps: 4 blocks, H = 128, 8 modes after folding, 2,048 steps: the configuration of the public fork of
+# its code, in one direction
 WIDE, MODES, CELLS = 128, 8, 4 * 2048
 
 

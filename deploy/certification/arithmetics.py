@@ -84,9 +84,9 @@ ARITHMETICS = {
     INTEGERS: Covered(
         "float64",
         False,
-        "computes every layer of the program of integers in whole numbers, in sums that don't wrap; or in 32 bits, "
-        "which wrap nowhere before a sum or message of more than its width was counted (decisions from there on are "
-        "listed)",
+        "computes every layer of the program of integers in whole numbers; in sums of 32 bits that wrap, as stock "
+        "lava-nc, or in wider ones, or in such as stop at their ends, or cuts messages to 24 bits (decisions from "
+        "where a sum or message of more than its width was counted are listed)",
         (WHOLE,),
     ),
 }

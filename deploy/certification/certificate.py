@@ -32,7 +32,8 @@ class Certificate:
     """What is proven of the spikes that ``program`` fires on ``x`` step by step in float64 on numpy.
 
     x: (B, T, ...) as a trace holds it; spikes: layer -> (B, T, N) uint8; found: arithmetic -> layer -> Margins.
-    twin: the integers of ``program``, to which "integers" then belongs; apart: layer -> how far its membranes are.
+    twin: the integers of ``program``, to which "integers" then belongs; apart: layer -> how far its membranes are;
+    numbers: with a twin, layer -> (B, T, N) int32 of those that send several spikes in a step.
     """
 
     program: Program
@@ -41,6 +42,7 @@ class Certificate:
     found: dict[str, dict[str, Margins]]
     twin: Program | None = None
     apart: dict[str, Apart] = dataclasses.field(default_factory=dict)
+    numbers: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
 
     def __repr__(self) -> str:
         listed = ", ".join(f"{name} {self.listed(name):,}" for name in self.found)
@@ -70,7 +72,10 @@ class Certificate:
         if name not in self.found:
             raise BadInput(where, f"ran in {name}, which this certificate leaves out; it has {', '.join(self.found)}")
         shapes = {layer: one.shape for layer, one in self.found[name].items()}
-        differ = {layer: np.flatnonzero(train != trace.spikes[layer]) for layer, train in self.spikes.items()}
+        recorded = trace.spikes | trace.numbers
+        if set(shapes) - set(recorded):
+            raise BadInput(where, f"doesn't say how many spikes {', '.join(sorted(set(shapes) - set(recorded)))} sent")
+        differ = {layer: np.flatnonzero(self._sent(layer) != recorded[layer]) for layer in shapes}
         since = dependent_from(self.program, differ, shapes)
         sentences = []
         for layer, keys in differ.items():
@@ -91,10 +96,13 @@ class Certificate:
             "program_sha256": self.program.sha256,
             **twin,
             "input_sha256": input_sha256(self.x),
-            "spikes_sha256": spikes_sha256(self.spikes),
+            "spikes_sha256": spikes_sha256(self.spikes | self.numbers),
             "verdict": self.verdict,
             "arithmetics": {name: self._arithmetic(name) for name in self.found},
         }
+
+    def _sent(self, layer: str) -> np.ndarray:
+        return self.spikes[layer] if layer in self.spikes else self.numbers[layer]
 
     def _arithmetic(self, name: str) -> dict[str, Any]:
         covered, layers = ARITHMETICS[name], self.found[name]
@@ -110,7 +118,7 @@ class Certificate:
             "unconditional": sum(one.unconditional for one in layers.values()),
             "certified": 1 - listed / decisions if decisions else 1.0,
             "layers": {
-                layer: _layer(one, self.spikes[layer])
+                layer: _layer(one, self._sent(layer))
                 | ({"apart": self.apart[layer].to_dict(one.decisions)} if name == INTEGERS and self.apart else {})
                 for layer, one in layers.items()
             },
@@ -121,7 +129,7 @@ def _layer(one: Margins, spikes: np.ndarray) -> dict[str, Any]:
     return {
         "shape": list(one.shape),
         "decisions": one.decisions,
-        "spikes": int(np.count_nonzero(spikes)),
+        "spikes": int(spikes.sum(dtype=np.int64)),
         "least_excess": one.least,
         "largest_bound": one.largest_bound,
         "exact": one.largest_bound == 0,
@@ -155,7 +163,8 @@ def certify(
     if twin is not None:
         check_twin(program, twin)
     run = simulate(program, x, "numpy", "float64")
-    if not run.spikes:
+    numbers = run.numbers if twin is not None else {}
+    if not run.spikes | numbers:
         raise BadInput("certify", "the program has no spiking layer: there is nothing to certify")
     found: dict[str, dict[str, Margins]] = {}
     apart: dict[str, Apart] = {}
@@ -165,8 +174,8 @@ def certify(
         elif twin is None:
             found[name] = margins_of_integers(program, run.input, run.spikes, run.events)
         else:
-            found[name], apart = margins_of_twin(program, twin, run.input, run.spikes)
-    return Certificate(program, run.input, run.spikes, found, twin, apart)
+            found[name], apart = margins_of_twin(program, twin, run.input, run.spikes | numbers)
+    return Certificate(program, run.input, run.spikes, found, twin, apart, numbers)
 
 
 def _chosen(program: Program, twin: Program | None, dtypes: Iterable[str] | None) -> list[str]:
@@ -191,9 +200,10 @@ def _chosen(program: Program, twin: Program | None, dtypes: Iterable[str] | None
 
 
 def spikes_sha256(spikes: Mapping[str, np.ndarray]) -> str:
-    """Hash of the names, shapes and bits of all spikes."""
+    """Hash of the names, shapes and bits of all spikes, and of numbers of spikes."""
     digest = hashlib.sha256()
     for name, train in spikes.items():
         digest.update(f"{name}{train.shape}".encode())
-        digest.update(np.packbits(train.astype(bool)).tobytes())
+        several = train.dtype != np.uint8
+        digest.update(train.astype("<i4").tobytes() if several else np.packbits(train.astype(bool)).tobytes())
     return digest.hexdigest()

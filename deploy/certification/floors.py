@@ -3,8 +3,8 @@
 Every floor is a floor in the integers, and one half less in the reals: floor(z) = z - 1/2, up to 1/2. So the reals are
 computed by the same operations, with another ``floor`` (``REALS``), and a radius runs beside them, by the rules below:
 as long as all spikes are equal, each whole number lies within its radius of its real one. Clips bring no two numbers
-further apart. A mode's radius is of its complex state, so that it decays with |A|. What float64 rounds in the reals,
-(n + 4) units of a sum of n products, is added everywhere.
+further apart; a sum that wraps does, and ends the bound. A mode's radius is of its complex state, so that it decays
+with |A|. What float64 rounds in the reals, (n + 4) units of a sum of n products, is added everywhere.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from spikestrip.execution import Stepper
-from spikestrip.operations import Affine
+from spikestrip.operations import Affine, MultiSpikeIF
 from spikestrip.operations.fixed import (
     FixedAffine,
     FixedIF,
@@ -199,6 +199,12 @@ def _integrate(op: FixedIF, c: Entered) -> np.ndarray:
     return np.asarray(radius)
 
 
+def _several(op: MultiSpikeIF, c: Entered) -> np.ndarray:
+    """The numbers that it sent are those of the record, and its floor brings no two potentials further apart."""
+    c.memory["u"] = c.memory.get("u", 0.0) + c.e
+    return np.asarray(c.memory["u"])
+
+
 def _matrix(op: Affine, c: Entered) -> np.ndarray:
     size, bias = np.abs(op.weight.astype(float)).T, 0.0 if op.bias is None else np.abs(op.bias)
     return np.asarray(c.e @ size + (len(size) + 4) * UNIT * _fractions(op, c) * (np.abs(c.x) @ size + bias))
@@ -227,6 +233,7 @@ RULES: dict[str, Callable[..., np.ndarray]] = {
     "fixed_lif_programmed": _programmed,
     "fixed_lif_refractory": _programmed,
     "fixed_if": _integrate,
+    "if_several": _several,
     "affine": _matrix,
     "join": lambda op, c: c.e + 8 * UNIT * _fractions(op, c) * np.abs(c.x),
     "flatten": lambda op, c: op.step(np, {}, c.e)[1],

@@ -38,7 +38,8 @@ def margins_of_integers(
 def lost_from(program: Program, events: Events, shapes: Mapping[str, tuple[int, int, int]]) -> dict[str, np.ndarray]:
     """Spiking layer -> (B,), the step from which a sum or message that left its width leads to it; T where none does.
 
-    A sum beyond 32 bits wraps in stock Lava and not here, a message beyond 24 may be cut. What a neuron does with its
+    A sum beyond 32 bits wraps in stock Lava and in a program's definition; a chip's may stop at its end, and a message
+    beyond 24 bits may be cut. What a neuron does with its
     own membrane (clip, wrap), and the clip of the entry, are part of their definition: every backend does the same.
     """
     found = {name: np.full(shape[0], shape[1]) for name, shape in shapes.items()}
@@ -49,6 +50,6 @@ def lost_from(program: Program, events: Events, shapes: Mapping[str, tuple[int, 
             continue
         lost = events[layer.name][SATURATIONS] > 0
         first = np.where(lost.any(axis=1), lost.argmax(axis=1), lost.shape[1])
-        for name in reached_by(program, layer.name) & set(shapes):
+        for name in reached_by(program, layer.name, set(shapes)):
             found[name] = np.minimum(found[name], first)
     return found

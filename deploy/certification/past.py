@@ -14,11 +14,10 @@ import numpy as np
 from spikestrip.program import Program
 
 
-def sources(program: Program) -> dict[str, tuple[set[str], set[str]]]:
-    """Spiking layer -> (those that reach it within a step, those that reach it a step later or more)."""
+def sources(program: Program, spiking: set[str]) -> dict[str, tuple[set[str], set[str]]]:
+    """Each of ``spiking`` -> (those that reach it within a step, those that reach it a step later or more)."""
     direct = {layer.name: set(layer.inputs) for layer in program.layers}
     every = {layer.name: {*layer.inputs, *layer.delayed} for layer in program.layers}
-    spiking = {layer.name for layer in program.spiking}
     found = {}
     for name in spiking:
         now, ever = _reaching(direct, name) & spiking, _reaching(every, name) & spiking
@@ -37,9 +36,8 @@ def _reaching(edges: Mapping[str, set[str]], name: str) -> set[str]:
     return reached
 
 
-def reached_by(program: Program, name: str) -> set[str]:
-    """The spiking layers that a layer leads to without another spiking layer between, at whatever step."""
-    spiking = {layer.name for layer in program.spiking}
+def reached_by(program: Program, name: str, spiking: set[str]) -> set[str]:
+    """Those of ``spiking`` that a layer leads to without another of them between, at whatever step."""
     reached, pending = set(), [name]
     while pending:
         source = pending.pop()
@@ -66,7 +64,7 @@ def dependent_from(
         np.minimum.at(own[name], (sample, neuron), step)
         first[name] = own[name].min(axis=1, initial=steps)
     since = {}
-    for name, (now, later) in sources(program).items():
+    for name, (now, later) in sources(program, set(shapes)).items():
         steps = shapes[name][1]
         start = own[name] + 1
         for source in now:

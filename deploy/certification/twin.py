@@ -14,14 +14,15 @@ from typing import Any
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from deploy.certification.floors import REALS, Radii
+from deploy.certification.floors import REALS, UNIT, Radii
 from deploy.certification.integers import lost_from
 from deploy.certification.margins import Gathered, Margins, finished
+from deploy.verification import replay
 from deploy.verification.replay import ROWS
 from spikestrip import inputs, ledger
 from spikestrip.errors import BadInput, Refused
 from spikestrip.execution import Stepper
-from spikestrip.operations import FixedIF, FixedLIF, FixedProgrammedLIF, SpikingOperation
+from spikestrip.operations import FixedIF, FixedLIF, FixedProgrammedLIF, MultiSpikeIF, Operation
 from spikestrip.operations.fixed.neurons import ALIGN
 from spikestrip.program import Program
 
@@ -47,11 +48,13 @@ class Apart:
 
 def check_twin(program: Program, twin: Program) -> None:
     """Raise BadInput, or Refused naming the layer, where ``twin`` doesn't spike as the integers of ``program`` do."""
-    shapes = [{layer.name: each.shapes[layer.name] for layer in each.spiking} for each in (program, twin)]
+    shapes = [
+        {layer.name: each.shapes[layer.name] for layer in (*each.spiking, *each.counting)} for each in (program, twin)
+    ]
     if program.input_shape != twin.input_shape or shapes[0] != shapes[1]:
         raise BadInput("--twin", "has other inputs or spiking layers than the program whose integers it should be")
-    for layer in (*program.counting, *twin.counting):
-        raise Refused(f"layer {layer.name} ({layer.operation.kind})", "several spikes a step: no twin is certified yet")
+    if {layer.name for layer in program.counting} != {layer.name for layer in twin.counting}:
+        raise BadInput("--twin", "sends several spikes in a step where the program sends one, or one where it doesn't")
     for layer in twin.spiking:
         if not isinstance(layer.operation, FixedLIF | FixedProgrammedLIF | FixedIF):
             raise Refused(f"layer {layer.name} ({layer.operation.kind})", "is no neuron of integers")
@@ -62,8 +65,8 @@ def margins_of_twin(
 ) -> tuple[dict[str, Margins], dict[str, Apart]]:
     """Margins of the float run that fired ``spikes``, those listed that ``twin`` decides otherwise, and the distances.
 
-    x: (B, T, ...) as a trace holds it; spikes: layer -> (B, T, N) uint8. ``excess`` and ``bounds`` are in the float
-    program's units. Raises Refused naming a layer of ``twin`` for which no bound is known.
+    x: (B, T, ...) as a trace holds it; spikes: layer -> (B, T, N) uint8, or int32 numbers of spikes. ``excess`` and
+    ``bounds`` are in the float program's units. Raises Refused naming a layer of ``twin`` for which no bound is known.
     """
     check_twin(program, twin)
     expanded = inputs.expand(x, program.input_shape)
@@ -99,27 +102,43 @@ def _look(
     gathered: Gathered, start: int, t: int, apart: Apart,
 ) -> None:  # fmt: skip
     """One step of one layer: (float, integers, their reals) -> what is listed, and the distances."""
-    if not np.isfinite(radius).all():
-        raise Refused(f"layer {name}", "no bound is known for the integers on the way to it")
     count = len(fired)
-    excess, exact, real = (
-        np.asarray(operation.excess(np, stepper.before[name], stepper.potentials[name])).reshape(count, -1)
+    lost = np.broadcast_to((gathered.lost[start : start + count] <= t)[:, None], (count, fired[0].size))
+    mine, exact, real = (
+        _above(operation, stepper, name).reshape(count, -1)
         for operation, stepper in zip(operations, steppers, strict=True)
     )
-    spiked, radius = fired.reshape(count, -1) != 0, radius.reshape(count, -1)
+    sent, radius = fired.reshape(count, -1), radius.reshape(count, -1)
     level, unit = (np.broadcast_to(threshold(each), fired.shape[1:]).reshape(-1) for each in operations[:2])
     scale = level / unit
-    bound = np.abs(real * scale - excess) + radius * scale
-    settled = np.where(spiked, real - radius >= 0, real + radius < 0)
-    distance = np.abs(exact * scale - excess) / level
+    off = ~(np.abs(exact - real) <= radius) | ~np.isfinite(radius)
+    if (off & ~lost).any():  # no rule for a layer, or sums that the real numbers carry beyond where integers wrap
+        raise Refused(f"layer {name}", "no bound is known for the integers on the way to it")
+    rounded = 4 * UNIT * (np.abs(real * scale) + np.abs(mine) + level * (sent + 1))  # of this comparison, in float64
+    bound = np.abs(real * scale - mine) + radius * scale + rounded
+    bound = np.where(off, np.abs(exact * scale - mine), bound)  # after a lost value: what it is, and nothing proven
+    most = sent if isinstance(operations[1], MultiSpikeIF) else np.where(sent != 0, np.inf, 0)
+    # at or above the edge of the spikes that it sent, and below that of one more, if it can send more
+    settled = ((sent == 0) | (real - radius >= unit * (sent - 1))) & (real + radius < unit * most) & ~lost
+    distance = np.abs(exact * scale - mine) / level
+    state, potential = steppers[0].before[name], steppers[0].potentials[name]
+    excess = replay.excess(operations[0], state, potential, fired).reshape(count, -1)
+    decided = replay.decided(operations[1], steppers[1].before[name], steppers[1].potentials[name])
     apart.largest = max(apart.largest, float(distance.max()))
     apart.bound = max(apart.bound, float((bound / level).max()))
     apart.within += int(np.count_nonzero(~settled))
     apart.squares += float((distance**2).sum())
-    gathered.gather(start, t, excess, bound, (exact >= 0) != spiked)
+    gathered.gather(start, t, excess, bound, np.asarray(decided).reshape(count, -1) != sent)
 
 
-def threshold(operation: SpikingOperation) -> np.ndarray:
+def _above(operation: Any, stepper: Stepper, name: str) -> np.ndarray:
+    """How far u' is above what it must reach for one spike, in its own units."""
+    if isinstance(operation, MultiSpikeIF):
+        return np.asarray(stepper.potentials[name] - operation.threshold)
+    return np.asarray(operation.excess(np, stepper.before[name], stepper.potentials[name]))
+
+
+def threshold(operation: Operation) -> np.ndarray:
     """What a membrane must reach, in its own units, for each neuron; Raises Refused for a neuron that has none."""
     if isinstance(operation, FixedLIF | FixedProgrammedLIF):
         return np.asarray(operation.vth * 2.0**ALIGN)
