@@ -367,6 +367,7 @@ def _onnx(rng: np.random.Generator, path: Path) -> None:
 MUTATIONS: dict[str, tuple[Mutation, ...]] = {
     ".npy": (_npy, _npy, _bytes, _cut),
     ".nir": (_hdf5, _hdf5, _hdf5, _bytes, _cut),
+    ".net": (_hdf5, _hdf5, _hdf5, _bytes, _cut),
     ".h5": (_hdf5, _hdf5, _hdf5, _bytes, _cut),
     ".json": (_json, _json, _json, _bytes),
     ".toml": (_toml, _toml, _toml, _bytes),

@@ -17,6 +17,7 @@ import fuzzing
 import numpy as np
 import pytest
 from commands import Done, run
+from test_netx import write as write_net
 from test_strip import trained
 
 from deploy.console import COMMANDS
@@ -44,6 +45,10 @@ RUNS: dict[str, tuple[tuple[str, ...], ...]] = {
         ("to-nir", "plain.nir", "-o", "new.nir"),
         ("simulate", "plain.nir", "--backend", "numpy", "--input", "x4.npy", "--reset", "hard", "-o", "new.h5"),
         ("check", "plain.nir"),
+    ),
+    "lava.net": (
+        ("to-nir", "lava.net", "-o", "new.nir"),
+        ("simulate", "lava.net", "--backend", "numpy", "--input", "x.npy", "-o", "new.h5"),
     ),
     "trace.h5": (
         ("verify", "reference.h5", "trace.h5", "--json", "new.json"),
@@ -96,6 +101,9 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     np.save(folder / "x4.npy", np.repeat(x, 2, axis=2))
     np.save(folder / "labels.npy", np.array([0, 1]))
     shutil.copy(Path(__file__).parent / "data/nir-1.0.4/recurrent.nir", folder / "plain.nir")
+    cuba = {"type": "CUBA", "iDecay": 1024, "vDecay": 700, "vThMant": 20, "refDelay": 1, "gradedSpike": False}
+    dense = {"type": "dense", "shape": [2], "weight": np.ones((2, 2), np.float32), "bias": [1, 2], "neuron": cuba}
+    write_net(folder / "lava.net", dense, dense | {"neuron": cuba | {"iDecay": 4096}})
     (folder / "chip.toml").write_text((chip.CHIPS / "loihi2.toml").read_text())
     (folder / "prices.toml").write_text((prices.PRICES / "loihi1.toml").read_text())
     (folder / "experiment.toml").write_text((Path(__file__).parents[1] / "experiments/smnist.toml").read_text())
