@@ -48,6 +48,23 @@ def unbroken(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def test_a_run_by_the_fused_kernel_that_stopped_ends_in_the_same_weights(tmp_path, monkeypatch):
+    options = [*OPTIONS, "--parallel", "scan:1,fused:2"]
+    assert run(command, *options, "--run-dir", tmp_path / "unbroken").code == 0
+    with monkeypatch.context() as patch:
+        saved = RunFolder.save
+
+        def save(self, progress, state):
+            saved(self, progress, state)
+            if len(progress.epochs) == 2:
+                raise KeyboardInterrupt
+
+        patch.setattr(RunFolder, "save", save)
+        assert run(command, *options, "--run-dir", tmp_path / "run").code == 130
+    assert run(command, *options, "--run-dir", tmp_path / "run").code == 0
+    assert equal(weights(tmp_path / "run" / "ckpt.pt"), weights(tmp_path / "unbroken" / "ckpt.pt"))
+
+
 @pytest.mark.parametrize("epochs", [1, 2, 3])
 def test_a_run_that_stopped_after_an_epoch_ends_in_the_same_weights(tmp_path, monkeypatch, unbroken, epochs):
     saved = RunFolder.save

@@ -144,7 +144,8 @@ def reached(x: np.ndarray, weights: np.ndarray | int, binary: bool = False) -> n
     per_value = np.broadcast_to(weights, x.shape[1:]).ravel()
     if not (binary and x.dtype == np.float64):
         x = (x != 0).astype(np.float32 if int(per_value.sum()) < 1 << 24 else np.float64)
-    counted: np.ndarray = x.reshape(x.shape[0], -1) @ per_value.astype(x.dtype)
+    with np.errstate(invalid="ignore"):  # of what BLAS reads beside these numbers
+        counted: np.ndarray = x.reshape(x.shape[0], -1) @ per_value.astype(x.dtype)
     return counted.astype(np.int64)
 
 
