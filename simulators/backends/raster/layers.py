@@ -9,7 +9,18 @@ from typing import Any
 import numpy as np
 
 from simulators.backends.raster import kernels
-from spikestrip.operations import LIF, S4D, LeakyIntegrator, Operation, RefractoryLIF, State
+from spikestrip.operations import (
+    LIF,
+    S4D,
+    FixedLIF,
+    FixedReadout,
+    FixedS4D,
+    LeakyIntegrator,
+    Operation,
+    RefractoryLIF,
+    State,
+)
+from spikestrip.operations.fixed import kernels as integers
 
 
 def over(operation: Operation, state: State, x: np.ndarray) -> tuple[State, np.ndarray]:
@@ -70,9 +81,30 @@ def _s4d(operation: S4D, state: State, x: np.ndarray) -> tuple[State, np.ndarray
     return {"re": re[:, :modes], "im": im[:, :modes]}, y
 
 
+def _fixed_s4d(operation: FixedS4D, state: State, x: np.ndarray) -> tuple[State, np.ndarray]:
+    re, im, y = state["re"].copy(), state["im"].copy(), np.empty_like(x)
+    integers.s4d(x, re, im, *operation.scaled(), float(operation.rounding), y)
+    return {"re": re, "im": im}, y
+
+
+def _fixed_lif(operation: FixedLIF, state: State, x: np.ndarray) -> tuple[State, np.ndarray]:
+    flat = x.reshape(*x.shape[:2], -1)
+    v, spikes = state["v"].reshape(flat.shape[1:]).copy(), np.empty_like(flat)
+    integers.lif(flat, v, *operation.constants(flat.shape[-1]), spikes, np.empty((0, 0, 0)))
+    return {"v": v.reshape(x.shape[1:])}, spikes.reshape(x.shape)
+
+
+def _fixed_readout(operation: FixedReadout, state: State, x: np.ndarray) -> tuple[State, np.ndarray]:
+    total = state["sigma"] + np.cumsum(x, axis=0)  # whole numbers: in any order
+    return {"sigma": total[-1]}, total
+
+
 TABLE: dict[type[Operation], Callable[[Any, State, np.ndarray], tuple[State, np.ndarray]]] = {
     S4D: _s4d,
     LIF: _lif,
     RefractoryLIF: _refractory,
     LeakyIntegrator: _leaky,
+    FixedS4D: _fixed_s4d,
+    FixedLIF: _fixed_lif,
+    FixedReadout: _fixed_readout,
 }

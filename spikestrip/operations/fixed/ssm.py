@@ -78,6 +78,12 @@ class FixedS4D(FixedOperation):
             y = y + shifted(xp, self._read(xp, re, im, x, k), self._c[k])
         return {"re": re, "im": im}, y
 
+    def scaled(self) -> tuple[np.ndarray, ...]:
+        """a_re, a_im, b_re, b_im, c_re, c_im and d in float64, each word times 2^(its exponent): exact."""
+        words = ((self._a, self.a_re, self.a_im), (self._b, self.b_re, self.b_im), (self._c, self.c_re, self.c_im))
+        made = [np.reshape(two, (-1, 1, 1)) * word for two, *both in words for word in both]
+        return *made, np.reshape(self._c, (-1, 1)) * self.d
+
     def _read(self, xp: ModuleType, re: Array, im: Array, x: Array, k: int) -> Array:
         return tree_sum(xp, self.c_re[k] * re + self.c_im[k] * im) + self.d[k] * x
 

@@ -1,0 +1,78 @@
+"""The integer SSM and LIF over many steps in one compiled loop: the whole numbers of each ``step``, in any order.
+
+Streams are (T, B, H), time first, in float64; words are (K, N, H) or (K, H), each times the power of two of its
+exponent. Products and sums are whole multiples of those powers below 2^53 of them, so that float64 is exact; a floor
+changes nothing where the power is 1 or more. States change in place.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from spikestrip.compiled import compiled
+
+
+@compiled
+def s4d(x, re, im, a_re, a_im, b_re, b_im, c_re, c_im, d, rounding, y):  # type: ignore[no-untyped-def]
+    """FixedS4D.step over x; re, im (B, N, H); y (T, B, H) is written."""
+    steps, batch, size = x.shape
+    modes = a_re.shape[1]
+    read, new_re, new_im = np.empty((c_re.shape[0], size)), np.empty(size), np.empty(size)
+    for b in range(batch):
+        for t in range(steps):
+            u = x[t, b]
+            for k in range(c_re.shape[0]):
+                for h in range(size):
+                    read[k, h] = d[k, h] * u[h]
+            for n in range(modes):
+                old_re, old_im = re[b, n], im[b, n]
+                for h in range(size):
+                    new_re[h] = old_re[h] + rounding
+                    new_im[h] = old_im[h] + rounding
+                for k in range(a_re.shape[0]):
+                    for h in range(size):
+                        new_re[h] += np.floor(a_re[k, n, h] * old_re[h] - a_im[k, n, h] * old_im[h])
+                        new_im[h] += np.floor(a_im[k, n, h] * old_re[h] + a_re[k, n, h] * old_im[h])
+                for k in range(b_re.shape[0]):
+                    for h in range(size):
+                        new_re[h] += np.floor(b_re[k, n, h] * u[h])
+                        new_im[h] += np.floor(b_im[k, n, h] * u[h])
+                for k in range(c_re.shape[0]):
+                    for h in range(size):
+                        read[k, h] += c_re[k, n, h] * new_re[h] + c_im[k, n, h] * new_im[h]
+                re[b, n] = new_re
+                im[b, n] = new_im
+            for h in range(size):
+                y[t, b, h] = 0.0
+            for k in range(c_re.shape[0]):
+                for h in range(size):
+                    y[t, b, h] += np.floor(read[k, h])
+
+
+@compiled
+def lif(x, v, dv, vth, drive, align, rail, spikes, potentials):  # type: ignore[no-untyped-def]
+    """FixedLIF.step over x. drive (H,): the shifted bias; align, rail: 2^6 (1 behind a current) and 2^23 - 1.
+
+    spikes (T, B, H) and, unless it is empty, potentials (T, B, H), v', are written.
+    """
+    steps, batch, size = x.shape
+    decay, message, keeps = 4096.0 - dv, rail + 1.0, potentials.size > 0
+    for t in range(steps):
+        for b in range(batch):
+            for h in range(size):
+                u = x[t, b, h] * align
+                if align > 1.0 and u > message:
+                    u -= 2.0 * message
+                elif align > 1.0 and u <= -message:
+                    u += 2.0 * message
+                held = np.trunc(v[b, h] * decay * 2.0**-12) + u + drive[h]
+                potential = held
+                if held > rail:  # NaN stays what it is, as with clip
+                    potential = rail
+                elif held < -rail:
+                    potential = -rail
+                fires = potential > vth * 64.0
+                spikes[t, b, h] = 1.0 if fires else 0.0
+                if keeps:
+                    potentials[t, b, h] = potential
+                v[b, h] = 0.0 if fires else potential
