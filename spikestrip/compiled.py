@@ -1,4 +1,4 @@
-"""Loops that numba compiles, with one set of settings. Where nothing loops, nothing here is loaded: numba is an extra."""
+"""Loops that numba compiles, with one set of settings; loaded only where they run, for numba is an extra."""
 
 from __future__ import annotations
 
