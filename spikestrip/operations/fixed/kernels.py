@@ -16,35 +16,37 @@ from spikestrip.compiled import compiled
 def s4d(x, re, im, a_re, a_im, b_re, b_im, c_re, c_im, d, rounding, y):  # type: ignore[no-untyped-def]
     """FixedS4D.step over x; re, im (B, N, H); y (T, B, H) is written."""
     steps, batch, size = x.shape
-    modes = a_re.shape[1]
-    read, new_re, new_im = np.empty((c_re.shape[0], size)), np.empty(size), np.empty(size)
+    words_a, words_b, words_c, modes = len(a_re), len(b_re), len(c_re), a_re.shape[1]
+    read, new_re, new_im = np.empty((words_c, size)), np.empty(size), np.empty(size)
     for b in range(batch):
         for t in range(steps):
             u = x[t, b]
-            for k in range(c_re.shape[0]):
+            for k in range(words_c):
                 for h in range(size):
                     read[k, h] = d[k, h] * u[h]
             for n in range(modes):
                 old_re, old_im = re[b, n], im[b, n]
                 for h in range(size):
-                    new_re[h] = old_re[h] + rounding
-                    new_im[h] = old_im[h] + rounding
-                for k in range(a_re.shape[0]):
-                    for h in range(size):
-                        new_re[h] += np.floor(a_re[k, n, h] * old_re[h] - a_im[k, n, h] * old_im[h])
-                        new_im[h] += np.floor(a_im[k, n, h] * old_re[h] + a_re[k, n, h] * old_im[h])
-                for k in range(b_re.shape[0]):
+                    new_re[h] = rounding + np.floor(b_re[0, n, h] * u[h])
+                    new_im[h] = rounding + np.floor(b_im[0, n, h] * u[h])
+                for k in range(1, words_b):
                     for h in range(size):
                         new_re[h] += np.floor(b_re[k, n, h] * u[h])
                         new_im[h] += np.floor(b_im[k, n, h] * u[h])
-                for k in range(c_re.shape[0]):
+                for k in range(1, words_a):
                     for h in range(size):
-                        read[k, h] += c_re[k, n, h] * new_re[h] + c_im[k, n, h] * new_im[h]
-                re[b, n] = new_re
-                im[b, n] = new_im
+                        new_re[h] += np.floor(a_re[k, n, h] * old_re[h] - a_im[k, n, h] * old_im[h])
+                        new_im[h] += np.floor(a_im[k, n, h] * old_re[h] + a_re[k, n, h] * old_im[h])
+                for h in range(size):
+                    before = old_re[h]
+                    old_re[h] += new_re[h] + np.floor(a_re[0, n, h] * before - a_im[0, n, h] * old_im[h])
+                    old_im[h] += new_im[h] + np.floor(a_im[0, n, h] * before + a_re[0, n, h] * old_im[h])
+                for k in range(words_c):
+                    for h in range(size):
+                        read[k, h] += c_re[k, n, h] * old_re[h] + c_im[k, n, h] * old_im[h]
             for h in range(size):
-                y[t, b, h] = 0.0
-            for k in range(c_re.shape[0]):
+                y[t, b, h] = np.floor(read[0, h])
+            for k in range(1, words_c):
                 for h in range(size):
                     y[t, b, h] += np.floor(read[k, h])
 
