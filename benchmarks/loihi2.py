@@ -1,10 +1,10 @@
 """Float against Loihi 2's integers on a task's test split, in chunks: a run that was stopped goes on.
 
-python benchmarks/loihi2.py zoo/smnist.safetensors --json runs/loihi2/smnist.json [--tuned tuned.safetensors]
+python benchmarks/loihi2.py zoo/smnist.safetensors --json runs/loihi2/smnist.json
 
-Each FILE holds, for one network and the integers of one: sequences, right answers of both, answers that changed, and
-by layer the spikes of both and those at the same neuron and step. --tuned: the float program is that of the network,
-the integers are those that the fine-tuned checkpoint carries. Cores and messages: of the placement that fit keeps.
+The file holds sequences, right answers of the float program and of the integers, answers that changed, and by layer
+the spikes of both and those at the same neuron and step. The scales are those that the checkpoint carries, if it was
+fine-tuned, else of the first training sequences. Cores and messages: of the placement that fit keeps.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ RATED = 8  # sequences from which fit takes its rates
 
 @click.command(context_settings={"show_default": True})
 @click.argument("network", type=click.Path(path_type=Path))
-@click.option("--tuned", type=click.Path(path_type=Path), help="A checkpoint that --quantize loihi2 wrote.")
+@click.option("--words", type=click.IntRange(1, 4), default=2, help="8-bit words of every matrix, where none are held.")
 @click.option("--samples", type=click.IntRange(1), help="Of the test split, from its first. Default: all.")
 @click.option("--json", "report", type=click.Path(path_type=Path), required=True, help="Results, and where to go on.")
-def command(network: Path, tuned: Path | None, samples: int | None, report: Path) -> None:
+def command(network: Path, words: int, samples: int | None, report: Path) -> None:
     """Count what integers change, chunk by chunk."""
     from convert.load import load
-    from convert.lowering.loihi2 import loihi2
+    from convert.lowering.loihi2 import Words, loihi2
     from simulators import backends
     from train import tasks
     from train.checkpoint import load as load_checkpoint
@@ -41,10 +41,8 @@ def command(network: Path, tuned: Path | None, samples: int | None, report: Path
     checkpoint = load_checkpoint(network)
     data = tasks.load(checkpoint.task["name"])
     program = load(network)
-    if tuned is None:
-        quantised = loihi2(program, data.train.inputs[:CALIBRATED]).program
-    else:
-        quantised = loihi2(load(tuned), scales=load_checkpoint(tuned).scales).program
+    calibration = data.train.inputs[:CALIBRATED]
+    quantised = loihi2(program, calibration, Words(words, words, words), checkpoint.scales).program
     done: dict[str, Any] = {
         "network": network.name, "float": program.sha256, "integers": quantised.sha256,
         "sequences": 0, "float_right": 0, "right": 0, "changed": 0, "layers": {},
