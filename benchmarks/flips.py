@@ -47,7 +47,7 @@ Step = Callable[[float], float]  # of the grid on which an array lies, from its 
 
 
 def two_words(largest: float) -> float:
-    """Two words of 8 bits, even numbers, each with an exponent: as convert.lowering.loihi2_words chooses them."""
+    """Two words of 8 bits, even numbers, each with an exponent (spikestrip.operations.fixed.rounding.words)."""
     return 2.0 ** (math.ceil(math.log2(max(largest, 1e-30) / 254)) - 6)
 
 

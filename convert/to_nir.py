@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from convert.load import files
+from convert.load import CHECKPOINTS, files
 from convert.options import announced, rules_options, stated
 from spikestrip.command import main
 from spikestrip.files import existing, writable
@@ -35,6 +35,11 @@ def command(source: Path, out: Path | None, dialect: str, **rules: str | float |
     program = announced(source, stated(rules)).program
     names = write(program, out, dialect)
     click.echo(f"{out}")
+    if source.suffix in CHECKPOINTS:
+        from train.checkpoint import load
+
+        if load(source).scales is not None:
+            click.echo(f"the scales that {source} was trained with stay there: quantize {source}, not this file")
     for old, new in names.items():
         click.echo(f"{old} is written as {new}")
     if dialect == "sinabs":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from convert.lowering.speck import Core
     from deploy.fitting.split import Split
     from spikestrip.program import Program
+    from spikestrip.scales import Scales
+    from train.checkpoint import Checkpoint
 
 CHECKED = 8  # samples of the calibration set on which spikes are compared and explained
 NOISE = (4, 256)  # samples and steps, where no calibration set is given
@@ -47,6 +50,8 @@ console = terminal(highlight=False)
     "--cut", help="Speck: run what leads to this layer on the host and the rest on the chip; longest: as much as fits."
 )
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Default: MODEL.q.nir, beside it.")
+@click.option("--scaled", type=click.Path(path_type=Path), help="Write MODEL, a checkpoint, here with the scales that "
+              "were chosen (loihi2, stock): what train --quantize starts from.")  # fmt: skip
 def command(
     model: Path,
     chip: str,
@@ -57,15 +62,18 @@ def command(
     words: int,
     cut: str | None,
     output: Path | None,
+    scaled: Path | None,
 ) -> int:
     """Write the network in MODEL as a program of integers, and print what was chosen and what it costs in spikes.
+
+    A checkpoint that was fine-tuned by train --quantize carries its scales: the integers are those it was trained with.
 
     Every backend runs what is written: ``lava`` Loihi 2's by stock processes alone, or by processes of ours that do
     what microcode would; ``speck`` a Speck's with sinabs' layers. Without --calibrate inputs are noise, which says
     little about real ones. Exit code 1 if a difference in spikes has no cause that verify knows.
     """
     from convert.formats.nir.writing import write
-    from convert.load import load
+    from convert.load import files, load
     from spikestrip import inputs
 
     if mapping == "microcode" and chip != "loihi2":
@@ -77,7 +85,15 @@ def command(
     target = output or model.with_suffix(".q.nir")
     front = target.with_suffix(".host.nir")
     for file in (target, *([front] if cut is not None else [])):
-        writable(file, (model, calibrate))
+        writable(file, (*files(model), calibrate))
+    stored = _checkpoint(model)
+    if scaled is not None:
+        if stored is None or (chip, mapping) != ("loihi2", "stock"):
+            raise BadInput("--scaled", "is MODEL, a checkpoint, with the scales of loihi2, stock")
+        writable(scaled, (*files(model), calibrate, target))
+    scales = stored.scales if stored is not None else None
+    if scales is not None and (chip, mapping) != ("loihi2", "stock"):
+        console.print(f"{model} was fine-tuned in the integers of loihi2, stock: these are others")
     program = load(model)
     x = None
     if calibrate is not None:
@@ -87,8 +103,10 @@ def command(
         parts, x = _split(program, chip, cut, x[:CHECKED])
         program, host = parts.chip, parts.host
     if chip == "loihi2":
-        x = _noise(program) if x is None else x
-        lowered, show = _loihi2(model, program, x, mapping, (words_a, words_bc, words))
+        x = _noise(program, scales is not None) if x is None else x
+        if scales is not None and mapping == "stock" and (words_a, words_bc, words) != (2, 2, 2):
+            raise BadInput("--words", f"{model} carries the words it was trained with")
+        lowered, show, scales = _loihi2(model, program, x, mapping, (words_a, words_bc, words), scales)
     elif (words_a, words_bc, words) != (2, 2, 2):
         raise BadInput("--words", f"is for loihi2: {chip} has one word of 8 bits")
     else:
@@ -101,6 +119,10 @@ def command(
     if host is not None:
         write(host, front)
     write(lowered, target)
+    if scaled is not None and stored is not None:
+        from train.checkpoint import save
+
+        save(scaled, dataclasses.replace(stored, scales=scales))
     show()
     passed = _compare(program, lowered, x[:CHECKED])
     if host is not None:
@@ -123,8 +145,20 @@ def _split(program: Program, chip: str, cut: str, x: np.ndarray) -> tuple[Split,
     return parts, sent
 
 
-def _noise(program: Program) -> np.ndarray:
-    console.print("no --calibrate: ranges are those of N(0, 1) noise, not of your inputs")
+def _checkpoint(model: Path) -> Checkpoint | None:
+    """The checkpoint, where MODEL is one."""
+    from convert.load import CHECKPOINTS
+
+    if model.suffix not in CHECKPOINTS:
+        return None
+    from train.checkpoint import load
+
+    return load(model)
+
+
+def _noise(program: Program, held: bool) -> np.ndarray:
+    what = "spikes are compared on" if held else "ranges are those of"
+    console.print(f"no --calibrate: {what} N(0, 1) noise, not your inputs")
     return np.random.default_rng(0).normal(size=(*NOISE, *program.input_shape)).astype(np.float32)
 
 
@@ -135,9 +169,9 @@ def _events(program: Program) -> np.ndarray:
 
 
 def _loihi2(
-    model: Path, program: Program, x: np.ndarray, mapping: str, words: tuple[int, int, int]
-) -> tuple[Program, Callable[[], None]]:
-    """The integer program, and what prints the choices."""
+    model: Path, program: Program, x: np.ndarray, mapping: str, words: tuple[int, int, int], held: Scales | None
+) -> tuple[Program, Callable[[], None], Scales]:
+    """The integer program, what prints the choices, and the scales: those ``held``, where there are any."""
     from convert.lowering.loihi2 import Words, loihi2
     from convert.lowering.loihi2_microcode import microcode
     from simulators.backends.lava.stock import refuses
@@ -145,17 +179,19 @@ def _loihi2(
     if mapping == "microcode":
         lowered = microcode(program, x, words[-1])
     else:
-        lowered = loihi2(program, x, Words(*words))
+        lowered = loihi2(program, x, Words(*words), held)
         reason = refuses(lowered.program)
         if reason is not None:
             raise Refused(f"{model}", f"loihi2, {mapping}: {reason}")
 
     def show() -> None:
+        if held is not None and mapping == "stock":
+            console.print("scales are those that the checkpoint carries")
         console.print(_choices(lowered.choices))
         for remark in lowered.remarks:
             console.print(remark)
 
-    return lowered.program, show
+    return lowered.program, show, lowered.scales
 
 
 def _speck(model: Path, program: Program, chip: str) -> tuple[Program, Callable[[], None]]:
@@ -181,7 +217,7 @@ def _speck(model: Path, program: Program, chip: str) -> tuple[Program, Callable[
 
 
 def _choices(choices: list[Choice]) -> Table:
-    from convert.lowering.loihi2_words import HARDWARE_EXPONENTS
+    from spikestrip.operations.fixed.rounding import HARDWARE_EXPONENTS
 
     table = Table("layer", "matrix", "exponents of its words", "largest error / largest value")
     for choice in choices:

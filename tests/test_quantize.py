@@ -13,12 +13,12 @@ from programs import network
 from convert.formats.nir.reading import read
 from convert.formats.nir.writing import write
 from convert.lowering.loihi2 import Words, loihi2
-from convert.lowering.loihi2_words import value, words
 from deploy.quantize import command
 from deploy.verify import verify
 from simulators.run import simulate
 from spikestrip.errors import Refused
 from spikestrip.operations import LIF, FixedLIF, FixedS4D
+from spikestrip.operations.fixed.rounding import value, words
 from spikestrip.program import Program
 
 KINDS = {"neuron": "hard", "mix": "linear", "norm": None, "readout": "mean"}

@@ -8,11 +8,12 @@ from test_onnx_sessions import Foreign
 
 from simulators.backends.numpy import NumpyBackend
 from simulators.backends.raster import RasterBackend, backend, synapses
+from simulators.backends.raster.layers import TABLE
 from simulators.conformance import networks
 from simulators.run import simulate
 from spikestrip import ledger
 from spikestrip.execution import Stepper
-from spikestrip.operations import LIF, Affine, Bernoulli, LeakyIntegrator
+from spikestrip.operations import LIF, Affine, Bernoulli, FixedLIF, FixedReadout, FixedS4D, LeakyIntegrator
 from spikestrip.program import INPUT, Layer, Program, chain
 from spikestrip.trace import Trace
 
@@ -141,3 +142,32 @@ def test_what_feeds_back_is_stepped_and_said():
     trace = simulate(program, x, RasterBackend())
     same(simulate(program, x, NumpyBackend()), trace)
     assert trace.attrs["stepped"] == "b feeds back"
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_integer_loops_are_the_steps(count: int) -> None:
+    """Words from one to three, shifts both ways, modes of any number; currents that wrap, on 2^23 itself too."""
+    rng = np.random.default_rng(count)
+
+    def even(*shape: int) -> np.ndarray:
+        return (2 * rng.integers(-127, 128, shape)).astype(np.int16)
+
+    down = np.array([-9, -15, 1][:count], np.int8)
+    turn = np.array([-10, -17, -20][:count], np.int8)
+    real = -np.abs(even(count, 3, 5)) - 2
+    real[0] = np.minimum(real[0], -128)
+    ssm = FixedS4D(
+        np.maximum(real, -254), even(count, 3, 5) // 4 * 2, turn, even(count, 3, 5), even(count, 3, 5), down,
+        even(count, 3, 5), even(count, 3, 5), even(count, 5), down - 2, count,
+    )  # fmt: skip
+    drive = rng.integers(-4096, 4096, 5)
+    neurons = [FixedLIF(3000, 100), FixedLIF(0, 131071, drive, 1), FixedLIF(7, 3, drive, -3, align=0)]
+    x = rng.integers(-(1 << 18), 1 << 18, (40, 2, 5)).astype(float)
+    x[3, 0], x[4, 0] = 1 << 17, -(1 << 17)  # 2^23 and its opposite once shifted
+    for operation, x in [(each, x * factor) for each in [ssm, *neurons, FixedReadout()] for factor in (1, 1 << 11)]:
+        state = {name: np.zeros((2, *shape)) for name, shape in operation.state_shapes((5,)).items()}
+        expected = operation.over(np, state, x)
+        found = TABLE[type(operation)](operation.bind(lambda array: array.astype(np.float64)), state, x)
+        np.testing.assert_array_equal(found[1], expected[1])
+        for name, value in expected[0].items():
+            np.testing.assert_array_equal(found[0][name], value)

@@ -169,7 +169,8 @@ def test_the_experiments_are_ones_that_training_takes(path):
 
     context = command.make_context("run", [str(path), "--out", "x.pt"])
     options = {name: context.params[name] for name in Experiment.__dataclass_fields__}
-    assert {name: options[name] for name in read(path)} == read(path)
+    given = {name: str(value) if isinstance(value, Path) else value for name, value in options.items()}
+    assert {name: given[name] for name in read(path)} == read(path)
     assert Experiment(**options).recipe().epochs == options["epochs"]
 
 

@@ -12,6 +12,7 @@ import torch
 
 from spikestrip.errors import BadInput, Refused
 from spikestrip.files import atomic, check_text, existing, parsing
+from spikestrip.scales import Scales
 from train import importing
 from train.building import AnyNetwork, build, parse
 from train.neurons.sdn import UNREADABLE, Surrogate, reason
@@ -24,11 +25,12 @@ SURROGATE = "surrogate."  # before the names of its weights
 
 @dataclasses.dataclass
 class Checkpoint:
-    """A trained network, the task that it was trained on, and what it scored."""
+    """A trained network, the task that it was trained on, what it scored, and the scales of its integers, if any."""
 
     network: AnyNetwork
     task: dict[str, Any] = dataclasses.field(default_factory=dict)
     metrics: dict[str, Any] = dataclasses.field(default_factory=dict)
+    scales: Scales | None = None
 
 
 def save(path: str | os.PathLike[str], checkpoint: Checkpoint) -> None:
@@ -40,6 +42,8 @@ def save(path: str | os.PathLike[str], checkpoint: Checkpoint) -> None:
         "task": checkpoint.task,
         "metrics": checkpoint.metrics,
     }
+    if checkpoint.scales is not None:
+        header["scales"] = checkpoint.scales.json()
     weights = {name: tensor.cpu() for name, tensor in checkpoint.network.state_dict().items()}
     if checkpoint.network.sdn is not None:
         header["surrogate"] = checkpoint.network.sdn.header
@@ -85,7 +89,12 @@ def load(path: str | os.PathLike[str]) -> Checkpoint:
     _fill(source, network, weights)
     if "surrogate" in header or surrogate:
         _fill_surrogate(source, network, header.get("surrogate"), surrogate)
-    return Checkpoint(network.eval(), header.get("task") or {}, header.get("metrics") or {})
+    scales = header.get("scales")
+    try:
+        held = None if scales is None else Scales.parse(scales)
+    except BadInput as error:
+        raise BadInput(source, str(error)) from error
+    return Checkpoint(network.eval(), header.get("task") or {}, header.get("metrics") or {}, held)
 
 
 def files(path: Path) -> tuple[Path, ...]:

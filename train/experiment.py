@@ -52,6 +52,10 @@ class Experiment(TrainingOptions, NetworkOptions):
         "Weights of the surrogate for sdn: train/sdn.py's, or official ones. "
         "Default: those shipped, for tau 0.125 and hard reset.",
     )
+    start: Path | None = option(None, "Begin with this checkpoint's network and weights, not with new ones.")
+    quantize: Literal["loihi2"] | None = option(
+        None, "Train through a chip's integers, whose scales --start carries (quantize --scaled writes it)."
+    )
     reset: Literal["hard", "soft", "refractory"] | None = option(None, "Default: what the model's paper has.")
     epochs: int = option(10, "0 writes the network as it is initialised.", type=click.IntRange(0))
     train_samples: int | None = option(None, "Train on a random subset of this many sequences.", type=COUNT)
@@ -76,6 +80,8 @@ class Experiment(TrainingOptions, NetworkOptions):
         from train.neurons.methods import default_method
         from train.recipe import Recipe
 
+        if self.quantize is not None:
+            self._check_quantize()
         schedule = parse_schedule(self.parallel or default_method(self.device), self.epochs)
         chosen = self._chosen(TrainingOptions)
         if self.profile == "speck" and self.target_rate is None:
@@ -103,6 +109,15 @@ class Experiment(TrainingOptions, NetworkOptions):
             data.maps or (data.channels,), data.classes, tuple(map(int, widths.split(","))), tokens=data.tokens,
             parallel=self.recipe().schedule[-1][0],
         )  # fmt: skip
+
+    def _check_quantize(self) -> None:
+        """Raise BadInput for what training through integers doesn't do, rather than leave it out."""
+        if self.start is None:
+            raise BadInput("--quantize", "fine-tunes a trained network: give its checkpoint as --start")
+        if self.parallel not in (None, "scan") or self.sdn is not None:
+            raise BadInput("--quantize", "computes spikes in integers: no other --parallel than scan, no --sdn")
+        if self.margin is not None or self.dropout or self.device != "cpu":
+            raise BadInput("--quantize", "has no --margin and no --dropout, and runs on the CPU")
 
     def _chosen(self, part: type) -> dict[str, Any]:
         return {field.name: getattr(self, field.name) for field in dataclasses.fields(part)}

@@ -17,6 +17,7 @@ from train.options import click_options
 
 if TYPE_CHECKING:
     from train.building import AnyConfig
+    from train.checkpoint import Checkpoint
     from train.folder import RunFolder
     from train.ranks import Ranks
     from train.recipe import Recipe
@@ -74,8 +75,17 @@ def command(
 
     if out is None and run_dir is None:
         raise BadInput("--out", "say where to write: --out ckpt.pt, --run-dir FOLDER, or both")
+    start = None
+    if options["start"] is not None:
+        from train.checkpoint import files, load
+        from train.start import adopt
+
+        start = load(options["start"])
+        context = click.get_current_context()
+        said = {name for name in options if context.get_parameter_source(name) != click.core.ParameterSource.DEFAULT}
+        options |= adopt(start, options, said)
     experiment = Experiment(**options)
-    given = (described, experiment.sdn)
+    given = (described, experiment.sdn, *(files(experiment.start) if experiment.start is not None else ()))
     if run_dir is not None:
         for file in (run_dir / name for name in WRITTEN if (run_dir / name).exists()):
             writable(file, given)
@@ -86,10 +96,20 @@ def command(
     recipe = experiment.recipe()
     data = tasks.load(experiment.task, data_dir, experiment.length)
     config = experiment.config(data)
+    if start is not None:
+        from train.start import check
+
+        config = check(start, config)
+        if experiment.quantize is not None and start.scales is None:
+            remedy = "`spikestrip quantize CHECKPOINT --chip loihi2 --calibrate x.npy --scaled OUT` writes it with them"
+            raise BadInput(experiment.start, f"carries no scales; {remedy}")
     device = local_device(experiment.device)
     with ranks(device) as here:
         folder = RunFolder(run_dir, experiment.described(), here) if run_dir else None
-        metrics = fit(config, data, recipe, device, out, folder=folder, ranks=here, sdn=experiment.sdn)
+        metrics = fit(
+            config, data, recipe, device, out, folder=folder, ranks=here, sdn=experiment.sdn, start=start,
+            quantize=experiment.quantize is not None,
+        )  # fmt: skip
     if here.first:
         kind = f"{metrics['bits']:.4f} bits" if data.readout == "sequence" else f"accuracy {metrics['accuracy']:.4f}"
         click.echo(
@@ -108,15 +128,19 @@ def fit(
     folder: RunFolder | None = None,
     ranks: Ranks | None = None,
     sdn: Path | None = None,
+    start: Checkpoint | None = None,
+    quantize: bool = False,
 ) -> dict[str, object]:
     """Train, score on the test split and write the checkpoint; returns its metrics.
 
-    With a ``folder``, resume from its state and keep the state after every epoch there.
+    With a ``folder``, resume from its state and keep the state after every epoch there. ``start``: whose weights come
+    first; ``quantize``: train, and score, by the integers of its scales, which the new checkpoint then carries.
     """
     import torch
 
     from train.building import build
     from train.checkpoint import Checkpoint, save
+    from train.config import Config
     from train.loop import Progress, train
     from train.ranks import ALONE
     from train.score import evaluate
@@ -124,6 +148,15 @@ def fit(
     ranks = ranks or ALONE
     torch.manual_seed(recipe.seed)
     network = build(config)
+    scales = start.scales if start is not None and quantize else None
+    if scales is not None and isinstance(config, Config):
+        from train.quantised import QuantisedNetwork
+
+        network = QuantisedNetwork(config, scales)
+    if start is not None:
+        network.load_state_dict(start.network.state_dict())
+        if start.network.sdn is not None:
+            network.set_surrogate(start.network.sdn)
     if sdn is not None:
         from train.neurons.sdn import load
 
@@ -134,7 +167,7 @@ def fit(
     }  # fmt: skip
 
     def write(path: Path, metrics: dict[str, object]) -> None:
-        save(path, Checkpoint(network, task, metrics))
+        save(path, Checkpoint(network, task, metrics, scales))
 
     def after_epoch(progress: Progress, state: dict[str, Any]) -> None:
         if folder is not None:
@@ -148,6 +181,8 @@ def fit(
     )  # fmt: skip
     score = evaluate(network, data.test, device, ranks)
     metrics = dataclasses.asdict(score) | {"bits": score.bits, "history": progress.epochs}
+    if scales is not None:
+        metrics["computed"] = "loihi2"  # by its integers, not by the real network
     if ranks.first:
         for path in [folder.checkpoint if folder else None, out]:
             if path is not None:

@@ -8,20 +8,21 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Callable
+from functools import partial
+from typing import Any
 
 import numpy as np
 
 from convert.lowering.loihi2_ranges import measure
 from convert.lowering.loihi2_refusals import operation_of, readers, reason_against
-from convert.lowering.loihi2_words import floors, value, words
-from spikestrip.errors import Refused
+from spikestrip.errors import BadInput, Refused
 from spikestrip.operations import (
     LIF,
     S4D,
     Affine,
     FixedAffine,
     FixedInput,
-    FixedLIF,
     FixedReadout,
     FixedS4D,
     FixedScale,
@@ -31,7 +32,10 @@ from spikestrip.operations import (
     RefractoryLIF,
     Scale,
 )
+from spikestrip.operations.fixed import rounding
+from spikestrip.operations.fixed.rounding import value, words
 from spikestrip.program import INPUT, Layer, Program
+from spikestrip.scales import Scales
 
 ENTRY, EXIT = "a_integers", "z_reals"
 STREAM_BITS = 20  # of a graded message between layers, with its sign
@@ -62,19 +66,23 @@ class Choice:
 
 @dataclasses.dataclass
 class Lowered:
-    """The integer program, what was chosen, and what a reader should know."""
+    """The integer program, what was chosen, what a reader should know, and the scales (of the stock mapping)."""
 
     program: Program
     choices: list[Choice]
     remarks: list[str]
+    scales: Scales
 
 
-def loihi2(program: Program, calibration: np.ndarray, count: Words = Words()) -> Lowered:
-    """``program`` in integers; ranges are measured on ``calibration`` (B, T, *input_shape).
+def loihi2(
+    program: Program, calibration: np.ndarray | None = None, count: Words = Words(), scales: Scales | None = None
+) -> Lowered:
+    """``program`` in integers: of ranges measured on ``calibration`` (B, T, *input_shape), or of ``scales`` held.
 
-    Raises Refused, naming the layer and the reason, for what stock fixed-point Lava has no process for.
+    Raises Refused, naming the layer and the reason, for what stock fixed-point Lava has no process for, and BadInput
+    where ``scales`` are of another network.
     """
-    return Lowering(program, calibration, count).result()
+    return Lowering(program, calibration, count, scales).result()
 
 
 class Lowering:
@@ -85,32 +93,42 @@ class Lowering:
 
     mapping = "stock"
 
-    def __init__(self, program: Program, calibration: np.ndarray, count: Words) -> None:
+    def __init__(
+        self, program: Program, calibration: np.ndarray | None, count: Words, held: Scales | None = None
+    ) -> None:
         for layer in program.layers:
             reason = reason_against(program, layer, self.mapping == "microcode")
             if reason is not None:
                 raise Refused(f"layer {layer.name} ({layer.operation.kind})", f"loihi2, {self.mapping}: {reason}")
-        self.program, self.ranges, self.count = program, measure(program, calibration), count
+        self.program, self.count, self.chooses = program, count, held is None
+        if held is None:
+            if calibration is None:
+                raise BadInput("calibration", "there is none, and no scales: one of them decides the exponents")
+            self.ranges = measure(program, calibration)
+        self.scales = Scales() if held is None else held
         self.choices: list[Choice] = []
         self.remarks: list[str] = []
-        self.thresholds: dict[str, int] = {}
         self.factors: dict[str, np.ndarray | float] = {}
-        self._joined: dict[str, float] = {}
+        self._made: dict[str, Operation] = {}
 
     def result(self) -> Lowered:
         program = self.program
-        entry = FixedInput(_room(self.ranges.streams[INPUT], 17), 17)
+        if self.chooses:
+            self.scales.entry = _room(self.ranges.streams[INPUT], 17)
+        entry = FixedInput(self.scales.entry, 17)
         self.factors[INPUT] = 2.0**entry.exponent
         layers = [Layer(ENTRY, entry, (INPUT,))]
         for layer in program.layers:
             inputs = tuple(ENTRY if source == INPUT else source for source in layer.inputs)
             if isinstance(layer.operation, Join):
                 inputs = self._join(layer, layers)
-            layers.append(Layer(layer.name, self._lower(layer), inputs))
+            self._made[layer.name] = self._lower(layer)
+            layers.append(Layer(layer.name, self._made[layer.name], inputs))
         shape = program.shapes[program.output]
         back = np.broadcast_to(1 / np.asarray(self.factors[program.output]), shape).copy()
         layers.append(Layer(EXIT, Scale(back), (program.output,)))
-        return Lowered(Program(program.input_shape, tuple(layers), EXIT, program.readout), self.choices, self.remarks)
+        lowered = Program(program.input_shape, tuple(layers), EXIT, program.readout)
+        return Lowered(lowered, self.choices, self.remarks, self.scales)
 
     def _lower(self, layer: Layer) -> Operation:
         operation, name = layer.operation, layer.name
@@ -128,14 +146,11 @@ class Lowering:
         if isinstance(operation, S4D):
             return self._s4d(layer, operation, entering, np.asarray(factor))
         if isinstance(operation, Scale):
-            made, exponent = self._words(name, "scale", operation.scale * factor / entering, self.count.weights)
-            return FixedScale(made, exponent)
+            return rounding.scale(operation.scale * factor / entering, self._maker(name))
         if not isinstance(operation, Affine):
             raise Refused(f"layer {name} ({operation.kind})", f"loihi2, {self.mapping}: no integers for it")
-        matrix = (operation.weight * np.reshape(factor, (-1, 1)) / entering).T
-        made, exponent = self._words(name, "weight", matrix, self.count.weights)
-        bias = np.zeros(len(operation.weight)) if operation.bias is None else operation.bias * factor
-        return FixedAffine(made, exponent, np.rint(bias + floors(exponent) / 2).astype(np.int32))
+        weight = operation.weight * np.reshape(factor, (-1, 1)) / entering
+        return rounding.affine(weight, None if operation.bias is None else operation.bias * factor, self._maker(name))
 
     def _join(self, layer: Layer, layers: list[Layer]) -> tuple[str, ...]:
         """What a join reads: synapses of its own in its scale. A stream that isn't one is brought by an exact scale."""
@@ -161,24 +176,33 @@ class Lowering:
         alone = readers(self.program, source) == [reader]
         return alone and isinstance(operation_of(self.program, source), Affine | Scale)
 
+    def _chosen(self, table: dict[str, Any], name: str, choose: Callable[[], Any]) -> Any:
+        """What the scales hold for a layer; chosen where nothing is held."""
+        if name not in table:
+            if not self.chooses:
+                raise BadInput("scales", f"hold nothing for layer {name}: they are of another network")
+            table[name] = choose()
+        return table[name]
+
+    def _stream(self, name: str, choose: Callable[[], int]) -> float:
+        return 2.0 ** int(self._chosen(self.scales.streams, name, choose))
+
     def _joint(self, join: str) -> float:
-        if join not in self._joined:
-            most = max(self.ranges.streams[name].max() for name in (join, *self.program[join].inputs))
-            self._joined[join] = 2.0 ** _room(most, STREAM_BITS)
-        return self._joined[join]
+        streams = (join, *self.program[join].inputs)
+        return self._stream(join, lambda: _room(max(self.ranges.streams[name].max() for name in streams), STREAM_BITS))
 
     def _factor(self, name: str) -> np.ndarray | float:
         """The scale of what a synapse or an SSM sends: as its reader wants it, else as its range allows."""
         for reader in readers(self.program, name):
             operation = self.program[reader].operation
             if isinstance(operation, LIF | RefractoryLIF):
-                unit = self.thresholds[reader] = self._unit(reader, operation)
+                unit = self._chosen(self.scales.units, reader, partial(self._unit, reader, operation))
                 return unit / operation.threshold
-            if isinstance(operation, LeakyIntegrator):
-                return 2.0 ** _room(self.ranges.streams[reader], 23)
             if isinstance(operation, Join) and self._feeds(name, reader):
                 return self._joint(reader)
-        return 2.0 ** _room(self.ranges.streams[name], STREAM_BITS)
+            if isinstance(operation, LeakyIntegrator):  # the only reader
+                return self._stream(name, lambda: _room(self.ranges.streams[self.program.output], 23))
+        return self._stream(name, lambda: _room(self.ranges.streams[name], STREAM_BITS))
 
     def _unit(self, name: str, operation: LIF | RefractoryLIF) -> int:
         """The common threshold, as large as 16-bit activations allow."""
@@ -190,55 +214,52 @@ class Lowering:
         dv = round(4096 * (1 - decay))
         if dv != 4096 * (1 - decay):
             self.remarks.append(f"{name}: decay {decay:g} becomes {1 - dv / 4096:g}, its nearest of 12 bits")
-        # the floors of the readout's words lower what the membrane gathers; the threshold goes with it
-        source = self.program[name].name
-        return FixedLIF(min(dv, 4095), self.thresholds[source] - self._lost(name, decay))
-
-    def _lost(self, name: str, decay: float) -> int:
-        source = self.program[name].inputs[0]
-        if not isinstance(operation_of(self.program, source), S4D):
-            return 0  # an affine's bias makes up for it
-        read = next(choice for choice in self.choices if (choice.layer, choice.matrix) == (source, "C, D"))
-        return round(floors(np.array(read.exponents)) / 2 / (1 - decay)) if decay < 1 else 0
+        before = self._made[self.program[name].inputs[0]]
+        if not isinstance(before, FixedAffine | FixedS4D):
+            raise Refused(f"layer {name}", "loihi2, stock: thresholds fold into the rows of an affine or an SSM")
+        return rounding.lif(decay, self.scales.units[name], before)
 
     def _s4d(self, layer: Layer, operation: S4D, entering: float, factor: np.ndarray) -> Operation:
-        name, n = layer.name, self.count
+        name = layer.name
         b = operation.b_re + 1j * operation.b_im
+        exponents = self._chosen(self.scales.states, name, lambda: self._states(name, b))
+        if exponents.shape != b.shape:
+            raise BadInput(
+                "scales", f"of {name} are {exponents.shape}, its modes {b.shape}: they are of another network"
+            )
+        scale = 2.0**exponents
+        c = (operation.c_re + 1j * operation.c_im) / scale * factor
+        a, d = operation.a_re + 1j * operation.a_im, operation.d * factor / entering
+        return rounding.s4d(a, b * scale / entering, c, d, self._maker(name))
+
+    def _states(self, name: str, b: np.ndarray) -> np.ndarray:
+        """The exponents of an SSM's modes (N, H)."""
         state = np.floor(np.log2((1 << (STATE_BITS - 1)) / np.maximum(self.ranges.modes[name], 1e-12)))
         # of fast modes B is large and the state small: they take a coarser grid than they could, or B of slow ones
         # would have no bits
         size = np.abs(b) * 2.0**state
         state -= np.maximum(0, np.ceil(np.log2(np.maximum(size, 1e-300) / size.min()) - SPREAD))
-        scale = 2.0**state
-        a, a_exp = self._words(name, "A - 1", np.stack([operation.a_re - 1, operation.a_im]), n.a)
-        a[:, 0] = _stable(a, a_exp)
-        made_b, b_exp = self._words(name, "B", np.stack([b.real, b.imag]) * scale / entering, n.bc)
-        read = np.stack([operation.c_re, -operation.c_im]) * 2 / scale * factor
-        through = (operation.d * factor / entering)[None]
-        both = np.concatenate([read.reshape(-1, through.size), through])
-        made_c, c_exp = self._words(name, "C, D", both, n.bc)
-        c = made_c[:, :-1].reshape(n.bc, 2, *operation.a_re.shape)
-        rounding = round((floors(a_exp) + floors(b_exp)) / 2)
-        return FixedS4D(
-            a[:, 0], a[:, 1], a_exp, made_b[:, 0], made_b[:, 1], b_exp, c[:, 0], c[:, 1], made_c[:, -1], c_exp, rounding
-        )
+        return state.astype(np.int64)
 
-    def _words(self, layer: str, matrix: str, values: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
-        made, exponent = words(values, count)
-        error = np.abs(value(made, exponent) - values).max() / max(np.abs(values).max(), 1e-300)
-        self.choices.append(Choice(layer, matrix, tuple(int(e) for e in exponent), float(error)))
-        return made, exponent
+    def _maker(self, layer: str) -> rounding.Make:
+        """What makes the words of a layer's matrices, and notes what was chosen."""
+        counts = {"A - 1": self.count.a, "B": self.count.bc, "C, D": self.count.bc}
+
+        def make(matrix: str, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+            table = self.scales.words.setdefault(layer, {})
+            if self.chooses:
+                made, exponent = words(values, counts.get(matrix, self.count.weights))
+                table[matrix] = tuple(int(e) for e in exponent)
+            else:
+                held = self._chosen(table, matrix, tuple)
+                made, exponent = words(values, len(held), held)
+            error = np.abs(value(made, exponent) - values).max() / max(np.abs(values).max(), 1e-300)
+            self.choices.append(Choice(layer, matrix, table[matrix], float(error)))
+            return made, exponent
+
+        return make
 
 
 def _room(values: np.ndarray | float, bits: int) -> int:
     """The exponent at which twice the largest magnitude still fits ``bits`` bits with the sign."""
     return math.floor(math.log2((1 << (bits - 2)) / max(float(np.max(values)), 1e-12)))
-
-
-def _stable(a: np.ndarray, exponent: np.ndarray) -> np.ndarray:
-    """The real parts (K, N, H), lowered in their last word where rounding brought |A| to 1 or beyond."""
-    real = a[:, 0].copy()
-    for _ in range(4):
-        grows = np.abs(1 + value(real, exponent) + 1j * value(a[:, 1], exponent)) >= 1
-        real[-1] = np.clip(real[-1] - 2 * grows, -254, 254)
-    return real

@@ -42,7 +42,7 @@ class _Microcode(Lowering):
         return int(min(limits))
 
     def _neuron(self, name: str, operation: LIF | RefractoryLIF) -> Operation:
-        unit = self.thresholds[name]
+        unit = self.scales.units[name]
         dv = self._decay(name, "decay", operation.decay)
         vth = np.full(operation.decay.shape, unit, np.int32)
         if isinstance(operation, LIF):

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from convert.lowering.loihi2_words import HARDWARE_EXPONENTS
 from deploy.fitting import placement as placing
 from deploy.fitting.answer import Answer, Core, Reason
 from deploy.fitting.chip import Chip
@@ -17,6 +16,7 @@ from deploy.fitting.loads import Loads, Traffic
 from deploy.fitting.measured import Measured
 from deploy.fitting.placement import Placement
 from spikestrip.operations import FixedOperation
+from spikestrip.operations.fixed.rounding import HARDWARE_EXPONENTS
 from spikestrip.program import Layer, Program
 
 ASSUMPTIONS = (

@@ -6,19 +6,9 @@ Streams are (T, B, N), time first; parameters (N,); states (B, N) change in plac
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
 import numpy as np
-from numba import njit
 
-
-def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Compile, with a cache on disk where a folder can be written."""
-    try:
-        return njit(nogil=True, cache=True, error_model="numpy")(function)
-    except RuntimeError:  # no place for the cache
-        return njit(nogil=True, error_model="numpy")(function)
+from spikestrip.compiled import compiled
 
 
 @compiled

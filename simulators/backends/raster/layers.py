@@ -10,7 +10,19 @@ import numpy as np
 
 from simulators.backends.raster import kernels, synapses
 from simulators.backends.raster.ssm import Modes
-from spikestrip.operations import LIF, S4D, Affine, LeakyIntegrator, Operation, RefractoryLIF, State
+from spikestrip.operations import (
+    LIF,
+    S4D,
+    Affine,
+    FixedLIF,
+    FixedReadout,
+    FixedS4D,
+    LeakyIntegrator,
+    Operation,
+    RefractoryLIF,
+    State,
+)
+from spikestrip.operations.fixed import looped
 
 
 class Running(Protocol):
@@ -84,4 +96,7 @@ TABLE: dict[type[Operation], Callable[[Any, State, np.ndarray], tuple[State, np.
     LIF: _lif,
     RefractoryLIF: _refractory,
     LeakyIntegrator: _leaky,
+    FixedS4D: looped.s4d,
+    FixedLIF: looped.lif,
+    FixedReadout: looped.readout,
 }

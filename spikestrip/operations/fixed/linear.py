@@ -57,6 +57,7 @@ class FixedAffine(FixedOperation):
     """
 
     kind: ClassVar[str] = "fixed_affine"
+    rowwise: ClassVar[bool] = True  # sums of whole numbers are the same in any order
     weight: np.ndarray
     exponent: np.ndarray
     bias: np.ndarray | None = None

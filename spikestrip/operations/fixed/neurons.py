@@ -108,6 +108,11 @@ class FixedLIF(FixedOperation, SpikingOperation):
         v = toward_zero(xp, state["v"] * (4096 - self.dv)) + u
         return v if self.bias is None else v + xp.floor(self.bias * self._gain)
 
+    def constants(self, size: int) -> tuple[float, float, np.ndarray, float, float]:
+        """dv, vth, the shifted bias (size,), 2^align and the rail: what the compiled loop takes."""
+        drive = np.zeros(size) if self.bias is None else np.floor(self.bias.ravel() * self._gain)
+        return float(self.dv), float(self.vth), drive, 2.0**self.align, float(RAIL)
+
     def integrate(self, xp: ModuleType, state: State, x: Array) -> Array:
         return xp.clip(self._raw(xp, state, x), -RAIL, RAIL)
 

@@ -104,6 +104,25 @@ class FixedS4D(FixedOperation):
     def _read(self, xp: ModuleType, state: State, x: Array, k: int) -> Array:
         return tree_sum(xp, self.c_re[k] * state["re"] + self.c_im[k] * state["im"]) + self.d[k] * x
 
+    def scaled(self) -> tuple[np.ndarray, ...]:
+        """a_re, a_im, b_re, b_im, c_re, c_im and d in float64, each word times 2^(its exponent): exact."""
+        words = ((self._a, self.a_re, self.a_im), (self._b, self.b_re, self.b_im), (self._c, self.c_re, self.c_im))
+        made = [np.reshape(two, (-1, 1, 1)) * word for two, *both in words for word in both]
+        return *made, np.reshape(self._c, (-1, 1)) * self.d
+
+    def holds(self, states: np.ndarray, reads: np.ndarray, x: float, y: float) -> bool:
+        """Whether no sum of a run left int32, so that nothing wrapped.
+
+        Magnitudes that were not exceeded: states (N, H), reads (K,) each word's scaled readout, what entered, and y.
+        """
+        worst = [states.max(initial=0), x, y]
+        for power, re, im in zip(self._a, self.a_re, self.a_im, strict=True):
+            worst.append(((np.abs(re) + np.abs(im)) * states).max() * max(power, 1.0))
+        for power, re, im in zip(self._b, self.b_re, self.b_im, strict=True):
+            worst.append(max(np.abs(re).max(), np.abs(im).max()) * x * max(power, 1.0))
+        worst += [read / min(power, 1.0) for power, read in zip(self._c, reads, strict=True)]
+        return all(value < ACCUMULATOR for value in worst)
+
     def exceeded(self, state: State, x: np.ndarray) -> np.ndarray:
         total: np.ndarray = outside(x, MESSAGE)
         x = message(np, x)
