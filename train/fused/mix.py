@@ -88,9 +88,8 @@ class Mixed(torch.autograd.Function):
         kind = y.numpy().dtype
         rounded = mean.astype(kind)
         flat = torch.as_strided(grad, ((batch - 1) * grad.stride(0) + (steps - 1) * grad.stride(1) + width,), (1,))
-        common = (
-            flat.numpy(), grad.stride()[:2], steps, y.numpy().reshape(-1), rounded, width,
-        )  # fmt: skip
+        starts = np.add.outer(np.arange(batch) * grad.stride(0), np.arange(steps) * grad.stride(1)).ravel()
+        common = (flat.numpy(), starts, y.numpy().reshape(-1), rounded, width)
         sums = np.empty((tasks, 2 * width), kind)
         on_threads(mix_kernels.sum_gradients, tasks, y.numel(), *common, sums)
         of_beta, products = sums.reshape(tasks, 2, width).sum(0, dtype=np.float64)

@@ -68,8 +68,8 @@ def normalise(first, end, y, width, scale, shift, out):  # type: ignore[no-untyp
 
 
 @compiled
-def sum_gradients(first, end, grad, strides, steps, y, mean, width, sums):  # type: ignore[no-untyped-def]
-    """sums (tasks, 2, H): of the gradient, and of gradient * (y - mean). Gradient of step t of sample b: by strides."""
+def sum_gradients(first, end, grad, starts, y, mean, width, sums):  # type: ignore[no-untyped-def]
+    """sums (tasks, 2, H): of the gradient, and of gradient * (y - mean); ``starts``: of the rows of the gradient."""
     DIGEST  # noqa: B018
     lanes = LINE // y.itemsize
     for task in range(first, end):
@@ -79,7 +79,7 @@ def sum_gradients(first, end, grad, strides, steps, y, mean, width, sums):  # ty
             total = centre * 0.0
             products = total
             for row in range(task * ROWS, min(task * ROWS + ROWS, y.size // width)):
-                g = load_line(grad, row // steps * strides[0] + row % steps * strides[1] + i)
+                g = load_line(grad, starts[row] + i)
                 total = total + g
                 products = products + g * (load_line(y, row * width + i) - centre)
             store(mine, i, total)
@@ -88,7 +88,7 @@ def sum_gradients(first, end, grad, strides, steps, y, mean, width, sums):  # ty
 
 @compiled
 def backward(  # type: ignore[no-untyped-def]
-    first, end, grad, strides, steps, y, mean, width, scale, slope, constant, spikes, reached, grad_y, grad_columns
+    first, end, grad, starts, y, mean, width, scale, slope, constant, spikes, reached, grad_y, grad_columns
 ):
     """grad_y = scale * grad - (y - mean) * slope - constant; grad_columns (tasks, H * H + H): of columns, then bias."""
     DIGEST  # noqa: B018
@@ -100,7 +100,7 @@ def backward(  # type: ignore[no-untyped-def]
             count = reached_by(spikes, row * width, width, active)
             for i in range(0, width, lanes):
                 at = row * width + i
-                g = load_line(scale, i) * load_line(grad, row // steps * strides[0] + row % steps * strides[1] + i)
+                g = load_line(scale, i) * load_line(grad, starts[row] + i)
                 g = g - (load_line(y, at) - load_line(mean, i)) * load_line(slope, i) - load_line(constant, i)
                 store(grad_y, at, g)
                 store(mine, width * width + i, load_line(mine, width * width + i) + g)
