@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from commands import run
+from torch import nn
 
 from spikestrip.errors import BadInput
 from train import fused
@@ -17,6 +18,7 @@ from train.neurons.neuron import Neuron
 from train.run import command
 from train.ssm import S4D
 
+SMALL = {"d_input": 1, "d_output": 3, "d_model": 16, "d_state": 2, "layers": 1, "parallel": "fused"}
 # (B, H, L), modes: one step, lanes left over and an odd N, blocks left over and several segments, more than one task
 SHAPES = [((1, 1, 1), 1), ((2, 3, 37), 5), ((9, 40, 600), 3), ((17, 64, 33), 16)]
 
@@ -71,6 +73,63 @@ def test_float32_gradients_are_within_1e_5_of_float64():
     assert fired.mean() > 0.05
     for a, b in zip(found, wanted, strict=True):
         assert (a - b).abs().max() <= 1e-5 * b.abs().max()
+
+
+def mixed_by(form, shape, dtype, expanded=False):
+    """norm(x + mix(spikes)), its gradients and the norm's statistics: by torch's operations or by one function."""
+    generator = torch.Generator().manual_seed(0)
+
+    def draw(*sizes):
+        return torch.randn(*sizes, generator=generator, dtype=torch.float64).float().to(dtype)
+
+    mix, norm = nn.Linear(shape[2], shape[2]).to(dtype), nn.BatchNorm1d(shape[2]).to(dtype)
+    for parameter in (*mix.parameters(), *norm.parameters()):
+        parameter.data.copy_(draw(parameter.shape))
+    fired, x = (draw(*shape) > 1).to(dtype).requires_grad_(), (3 + draw(*shape)).requires_grad_()
+    if form == "one":
+        assert fused.holds(mix, norm, nn.Dropout(0), x)
+        out = fused.mixed(fired, x, mix, norm)
+    else:
+        out = norm((x + mix(fired)).transpose(1, 2)).transpose(1, 2)
+    weight = draw(shape[0], 1, shape[2]).expand(shape) if expanded else draw(*shape)
+    gradients = torch.autograd.grad((out * weight).sum(), [fired, x, mix.weight, *norm.parameters()])
+    return [out, *gradients, norm.running_mean, norm.running_var, norm.num_batches_tracked]
+
+
+@pytest.mark.parametrize("expanded", [False, True])
+@pytest.mark.parametrize("shape", [(2, 1, 8), (3, 200, 24), (50, 11, 64)])
+def test_mix_residual_and_norm_are_torchs(shape, expanded):
+    for a, b in zip(*(mixed_by(form, shape, torch.float64, expanded) for form in ("one", "apart")), strict=True):
+        assert (a - b).abs().max() <= 1e-11 * b.abs().max().clamp(min=1)
+
+
+def test_mix_residual_and_norm_in_float32_are_as_near_float64_as_torchs():
+    shape = (20, 784, 64)
+    ours, torchs = (mixed_by(form, shape, torch.float32) for form in ("one", "apart"))
+    for a, b, exact in zip(ours, torchs, mixed_by("apart", shape, torch.float64), strict=True):
+        allowed = max(1e-5 * exact.abs().max(), 2 * (b - exact).abs().max())
+        assert (a - exact).abs().max() <= allowed
+
+
+def test_threads_change_no_bit_of_mix_residual_and_norm():
+    before, found = torch.get_num_threads(), []
+    try:
+        for threads in (1, 3):
+            torch.set_num_threads(threads)
+            found.append(mixed_by("one", (40, 100, 32), torch.float32))
+    finally:
+        torch.set_num_threads(before)
+    assert all(torch.equal(a, b) for i, (a, b) in enumerate(zip(*found, strict=True)) if i != 1)  # torch's own product
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"dropout": 0.1}, {"norm": "layer"}, {"norm": "none"}, {"mix": "glu"}, {"prenorm": True}, {"d_model": 20}],
+)
+def test_what_the_one_function_does_not_hold_is_torchs(change, monkeypatch):
+    monkeypatch.setattr(fused, "mixed", None)
+    network = Network(Config(**(SMALL | change)))
+    network.train()(torch.randn(2, 30, 1))[0].sum().backward()
 
 
 def test_threads_and_segments_change_no_spike_and_threads_no_bit(monkeypatch):

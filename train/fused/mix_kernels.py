@@ -1,0 +1,109 @@
+"""A block after its neuron, over rows (B*L, H): mix of spikes, residual, BatchNorm; ROWS rows are a task.
+
+Spikes reach weights as sums of columns: most of them are 0. Every sum over rows is one of tasks, in float64, so that it
+depends on no number of threads. H is a multiple of the lanes of a cache line; arrays are flat.
+"""
+
+from __future__ import annotations
+
+from numba.extending import register_jitable
+
+from train.neurons._kernels import SOURCES, compiled
+from train.neurons._lanes import LINE, load_line, store
+
+ROWS = 256  # of float32 and 64 channels 64 KB, which stay in the cache for a second look
+DIGEST = SOURCES.hexdigest()
+
+
+@register_jitable
+def reached_by(spikes, start, width, reached):  # type: ignore[no-untyped-def]
+    """The channels that spike, into ``reached``; returns their number."""
+    count = 0
+    for i in range(width):
+        reached[count] = i
+        count += spikes[start + i] != 0
+    return count
+
+
+@compiled
+def forward(first, end, spikes, columns, bias, residual, width, y, reached, sums):  # type: ignore[no-untyped-def]
+    """y = residual + (columns of spikes + bias); sums (tasks, 2, H): of y, and of squares about the task's own mean."""
+    DIGEST  # noqa: B018 - numba's cache on disk looks at this file only
+    lanes = LINE // spikes.itemsize
+    rows = spikes.size // width
+    for task in range(first, end):
+        begin, after = task * ROWS, min(task * ROWS + ROWS, rows)
+        active = reached[task]
+        for row in range(begin, after):
+            count = reached_by(spikes, row * width, width, active)
+            for i in range(0, width, lanes):
+                total = load_line(bias, i)
+                for k in range(count):
+                    total = total + load_line(columns, active[k] * width + i)
+                store(y, row * width + i, load_line(residual, row * width + i) + total)
+        mine = sums[task]
+        for i in range(0, width, lanes):
+            total = load_line(y, begin * width + i) * 0.0
+            squares = total
+            for row in range(begin, after):
+                total = total + load_line(y, row * width + i)
+            mean = total * (1.0 / (after - begin))
+            for row in range(begin, after):
+                off = load_line(y, row * width + i) - mean
+                squares = squares + off * off
+            store(mine, i, mean)
+            store(mine, width + i, squares)
+
+
+@compiled
+def normalise(first, end, y, width, scale, shift, out):  # type: ignore[no-untyped-def]
+    """out = y * scale + shift of each channel."""
+    DIGEST  # noqa: B018
+    lanes = LINE // y.itemsize
+    for task in range(first, end):
+        for row in range(task * ROWS, min(task * ROWS + ROWS, y.size // width)):
+            for i in range(0, width, lanes):
+                at = row * width + i
+                store(out, at, load_line(y, at) * load_line(scale, i) + load_line(shift, i))
+
+
+@compiled
+def sum_gradients(first, end, grad, starts, y, mean, width, sums):  # type: ignore[no-untyped-def]
+    """sums (tasks, 2, H): of the gradient, and of gradient * (y - mean); ``starts``: of the rows of the gradient."""
+    DIGEST  # noqa: B018
+    lanes = LINE // y.itemsize
+    for task in range(first, end):
+        mine = sums[task]
+        for i in range(0, width, lanes):
+            centre = load_line(mean, i)
+            total = centre * 0.0
+            products = total
+            for row in range(task * ROWS, min(task * ROWS + ROWS, y.size // width)):
+                g = load_line(grad, starts[row] + i)
+                total = total + g
+                products = products + g * (load_line(y, row * width + i) - centre)
+            store(mine, i, total)
+            store(mine, width + i, products)
+
+
+@compiled
+def backward(  # type: ignore[no-untyped-def]
+    first, end, grad, starts, y, mean, width, scale, slope, constant, spikes, reached, grad_y, grad_columns
+):
+    """grad_y = scale * grad - (y - mean) * slope - constant; grad_columns (tasks, H * H + H): of columns, then bias."""
+    DIGEST  # noqa: B018
+    lanes = LINE // y.itemsize
+    for task in range(first, end):
+        mine, active = grad_columns[task], reached[task]
+        mine[:] = 0
+        for row in range(task * ROWS, min(task * ROWS + ROWS, y.size // width)):
+            count = reached_by(spikes, row * width, width, active)
+            for i in range(0, width, lanes):
+                at = row * width + i
+                g = load_line(scale, i) * load_line(grad, starts[row] + i)
+                g = g - (load_line(y, at) - load_line(mean, i)) * load_line(slope, i) - load_line(constant, i)
+                store(grad_y, at, g)
+                store(mine, width * width + i, load_line(mine, width * width + i) + g)
+                for k in range(count):
+                    to = active[k] * width + i
+                    store(mine, to, load_line(mine, to) + g)
