@@ -8,6 +8,7 @@ import click
 
 from deploy.certification import Certificate, certify
 from deploy.certification.arithmetics import ARITHMETICS, DEFAULT, INTEGERS
+from simulators.shards import Over, shards_options, spread
 from spikestrip.command import main
 from spikestrip.errors import BadInput
 from spikestrip.files import writable
@@ -45,6 +46,7 @@ __all__ = ["Certificate", "certify", "command"]
     type=click.Path(path_type=Path),
     help="Re-verify this certificate from the files that it names, instead of writing one.",
 )
+@shards_options
 def command(
     model: Path | None,
     source: Path | None,
@@ -53,6 +55,8 @@ def command(
     traces: tuple[Path, ...],
     output: Path,
     checked: Path | None,
+    shards: int | None,
+    scheduler: str | None,
 ) -> int:
     """Certify what MODEL (.nir or checkpoint) fires on an input: which spikes no conforming backend can change.
 
@@ -61,7 +65,8 @@ def command(
     if checked is not None:
         if dtypes:
             raise BadInput("--dtype", "a certificate that is checked says itself what it covers")
-        sentences = _check(checked, {"model": model, "twin": twin, "input": source}, traces)
+        with spread(shards, scheduler) as over:
+            sentences = _check(checked, {"model": model, "twin": twin, "input": source}, traces, over)
         for sentence in sentences:
             click.echo(sentence)
         click.echo(f"{checked}: {'does not hold' if sentences else 'holds'}")
@@ -74,7 +79,8 @@ def command(
     for target in (output, document.beside(output)):
         writable(target, (model, source, twin, *traces))
     read_traces = [read(trace) for trace in traces]
-    certificate = _computed(model, source, dtypes or None, twin)
+    with spread(shards, scheduler) as over:
+        certificate = _computed(model, source, dtypes or None, twin, over)
     broken = [sentence for path, trace in zip(traces, read_traces, strict=True)
               for sentence in certificate.broken_by(trace, path)]  # fmt: skip
     for name, said in certificate.to_dict()["arithmetics"].items():
@@ -96,16 +102,18 @@ def command(
     return 0
 
 
-def _computed(model: Path, source: Path, dtypes: tuple[str, ...] | None, twin: Path | None) -> Certificate:
+def _computed(
+    model: Path, source: Path, dtypes: tuple[str, ...] | None, twin: Path | None, over: Over | None
+) -> Certificate:
     from convert.load import load
     from spikestrip import inputs
 
     program = load(model)
     x = inputs.read(source, program.input_shape)
-    return certify(program, x, dtypes, None if twin is None else load(twin))
+    return certify(program, x, dtypes, None if twin is None else load(twin), over)
 
 
-def _check(path: Path, given: dict[str, Path | None], traces: tuple[Path, ...]) -> list[str]:
+def _check(path: Path, given: dict[str, Path | None], traces: tuple[Path, ...], over: Over | None) -> list[str]:
     """Sentences on why a certificate doesn't hold; none if it does."""
     from deploy.certification import document
     from spikestrip.trace import read
@@ -119,7 +127,8 @@ def _check(path: Path, given: dict[str, Path | None], traces: tuple[Path, ...]) 
         return sentences
     files, covered = value["files"], tuple(value.get("arithmetics", ()))
     twin = document.resolved(path, files["twin"]) if "twin" in files else None
-    anew = _computed(document.resolved(path, files["model"]), document.resolved(path, files["input"]), covered, twin)
+    model, source = (document.resolved(path, files[name]) for name in ("model", "input"))
+    anew = _computed(model, source, covered, twin, over)
     named = [document.resolved(path, entry) for entry in files.get("traces", ())]
     sentences = document.contradicted(path, value, anew)
     for trace in (*named, *traces):

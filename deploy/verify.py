@@ -12,6 +12,7 @@ from convert.load import files
 from convert.options import announced, rules_options, stated
 from deploy.verification import Verdict, table, verify
 from deploy.verification.differences import beside
+from simulators.shards import shards_options, spread
 from spikestrip.command import main, terminal
 from spikestrip.errors import BadInput
 from spikestrip.files import writable
@@ -51,6 +52,7 @@ __all__ = ["Verdict", "command", "verify"]
     type=click.Path(path_type=Path),
     help="Where it fails: cut the failure down, and write it as a folder (needs --program).",
 )
+@shards_options
 @rules_options
 def command(
     reference: Path,
@@ -62,6 +64,8 @@ def command(
     sdn: Path | None,
     report: Path | None,
     shrink: Path | None,
+    shards: int | None,
+    scheduler: str | None,
     **rules: str | float | None,
 ) -> int:
     """Compare TRACE with REFERENCE spike for spike, and name the cause of every difference.
@@ -79,13 +83,16 @@ def command(
     if shrink is not None and (program is None or checkpoint):
         raise BadInput("--shrink", "needs --program, and can't cut a network that --checkpoint holds to its surrogate")
     sides = read(reference), read(trace)
-    verdict = verify(
-        *sides,
-        program,
-        reference_program=reference_program,
-        trace_program=trace_program,
-        network=_network(checkpoint, sdn),
-    )
+    network = _network(checkpoint, sdn)
+    with spread(shards, scheduler) as over:
+        verdict = verify(
+            *sides,
+            program,
+            reference_program=reference_program,
+            trace_program=trace_program,
+            network=network,
+            over=over or map,
+        )
     table.show(verdict, terminal())
     if report is not None:
         verdict.write(report)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import platform
 import time
@@ -18,6 +19,7 @@ from tqdm import tqdm
 from convert.options import announced, rules_options, stated
 from simulators import backends
 from simulators.backends import Backend, Dtype, Progress, Recording
+from simulators.shards import Over, shards_options, spread
 from spikestrip import __version__, inputs, ledger, trace
 from spikestrip.command import event_step_option, main
 from spikestrip.errors import BadInput, SimulatorFault
@@ -26,7 +28,7 @@ from spikestrip.files import writable
 from spikestrip.program import Program, at_sample
 from spikestrip.trace import Trace
 
-_PART_BYTES = 256 << 20
+_PART_BYTES = 8 << 20  # larger ones leave the cache (docs/scale.md), and are few to share among processes
 _ENGINES = ("numpy", "torch", "onnxruntime", "lava-nc", "sinabs")
 
 
@@ -38,6 +40,7 @@ def simulate(
     device: str = "cpu",
     progress: Progress = lambda steps: None,
     attrs: Mapping[str, trace.Attribute] | None = None,
+    over: Over | None = None,
 ) -> Trace:
     """Run ``program`` on ``x`` and count its events.
 
@@ -48,7 +51,7 @@ def simulate(
     SimulatorFault when the backend dies or counted other events than the ledger.
     """
     x = inputs.check(x, program.input_shape, "input")
-    return trace.join(list(simulate_parts(program, x, backend, dtype, device, progress, attrs)))
+    return trace.join(list(simulate_parts(program, x, backend, dtype, device, progress, attrs, over)))
 
 
 def simulate_parts(
@@ -59,50 +62,81 @@ def simulate_parts(
     device: str = "cpu",
     progress: Progress = lambda steps: None,
     attrs: Mapping[str, trace.Attribute] | None = None,
+    over: Over | None = None,
 ) -> Iterator[Trace]:
     """The same, part by part of the samples, for a trace that doesn't fit in memory (``trace.write_parts``).
 
-    Samples run together as far as 256 MiB of input and record allow. ``seconds`` of a part are those up to its end.
+    Samples run together as far as 8 MiB of input and record allow. ``seconds`` of a part are those up to its end.
+    ``over`` runs the parts on other processes (``simulators.shards``); progress is then made part by part.
     """
     if isinstance(backend, str):
         backend = backends.load(backend)
     backends.check(backend, program, dtype, device)
+    work = functools.partial(_simulate_part, program, backend, dtype, device, attrs or {})
+    pieces = (
+        (samples.start, np.array(x[samples]))  # a mapped file is read once
+        for samples in parts(len(x), _sample_bytes(program, x.shape[1]), _PART_BYTES)
+    )
+    if over is None:
+        traces: Iterator[Trace] = (work(piece, progress) for piece in pieces)
+    else:
+        traces = _counted(over(work, pieces), progress)
     seconds = 0.0
-    for samples in parts(len(x), _sample_bytes(program, x.shape[1]), _PART_BYTES):
-        given = inputs.check(np.array(x[samples]), program.input_shape, "input")  # a mapped file is read once
-        part = inputs.expand(given, program.input_shape)
-        started = time.perf_counter()
-        with np.errstate(all="ignore"):  # an overflow ends in an error that names the layer
-            recording = backend.run(
-                at_sample(program, samples.start), part, dtype, device, _per_sample(progress, len(part))
-            )
-            seconds += time.perf_counter() - started
-            _check_recording(program, part, recording, backend.name)
-            events = recording.events or ledger.count(program, part, recording.spikes | recording.numbers)
-        _compare(events, recording.observed, backend.name)
-        output = program.finish(recording.output)
-        if not np.isfinite(output).all():
-            raise BadInput(f"backend {backend.name}", "the output is not finite: the run overflowed")
-        yield Trace(
-            attrs={
-                "backend": backend.name,
-                "dtype": dtype,
-                "device": device,
-                "program_sha256": program.sha256,
-                "seed": program.seed,
-                "form": "iterative",
-                "seconds": round(seconds, 6),
-                "versions": _versions(),
-                **recording.attrs,
-                **(attrs or {}),
-            },
-            input=given,
-            output=output,
-            spikes={layer.name: recording.spikes[layer.name] for layer in program.spiking},
-            events=events,
-            observed=recording.observed,
-            numbers=recording.numbers,
-        )
+    for part in traces:
+        seconds += float(part.attrs["seconds"])
+        part.attrs["seconds"] = round(seconds, 6)
+        yield part
+
+
+def _counted(traces: Iterator[Trace], progress: Progress) -> Iterator[Trace]:
+    for part in traces:
+        progress(math.prod(part.input.shape[:2]))
+        yield part
+
+
+def _simulate_part(
+    program: Program,
+    backend: Backend,
+    dtype: Dtype,
+    device: str,
+    attrs: Mapping[str, trace.Attribute],
+    piece: tuple[int, np.ndarray],
+    progress: Progress = lambda steps: None,
+) -> Trace:
+    """The trace of samples that run together. piece: the number of the first, and the input of them all."""
+    first, x = piece
+    given = inputs.check(x, program.input_shape, "input")
+    part = inputs.expand(given, program.input_shape)
+    started = time.perf_counter()
+    with np.errstate(all="ignore"):  # an overflow ends in an error that names the layer
+        recording = backend.run(at_sample(program, first), part, dtype, device, _per_sample(progress, len(part)))
+        seconds = time.perf_counter() - started
+        _check_recording(program, part, recording, backend.name)
+        events = recording.events or ledger.count(program, part, recording.spikes | recording.numbers)
+    _compare(events, recording.observed, backend.name)
+    output = program.finish(recording.output)
+    if not np.isfinite(output).all():
+        raise BadInput(f"backend {backend.name}", "the output is not finite: the run overflowed")
+    return Trace(
+        attrs={
+            "backend": backend.name,
+            "dtype": dtype,
+            "device": device,
+            "program_sha256": program.sha256,
+            "seed": program.seed,
+            "form": "iterative",
+            "seconds": seconds,
+            "versions": _versions(),
+            **recording.attrs,
+            **attrs,
+        },
+        input=given,
+        output=output,
+        spikes={layer.name: recording.spikes[layer.name] for layer in program.spiking},
+        events=events,
+        observed=recording.observed,
+        numbers=recording.numbers,
+    )
 
 
 def _per_sample(progress: Progress, samples: int) -> Progress:
@@ -166,6 +200,7 @@ def _versions() -> str:
 @click.option("--processes", type=click.Choice(["stock"]), help="lava: processes that lava-nc ships, or a refusal.")
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="The trace to write (HDF5).")
 @event_step_option
+@shards_options
 @rules_options
 def command(
     model: Path,
@@ -176,6 +211,8 @@ def command(
     processes: str | None,
     output: Path,
     event_step: int | None,
+    shards: int | None,
+    scheduler: str | None,
     **rules: str | float | None,
 ) -> None:
     """Run MODEL step by step on a simulator, and write its spikes, events and output as a trace.
@@ -186,11 +223,14 @@ def command(
     read = announced(model, stated(rules))
     x = inputs.read(source, read.program.input_shape, event_step)
     backend = backends.load(name, **({} if processes is None else {"processes": processes}))
-    with tqdm(total=x.shape[0] * x.shape[1], desc=f"simulate on {name}", unit="step", unit_scale=True) as bar:
-        remarks = {"remarks": "; ".join(read.remarks)} if read.remarks else {}
-        with trace.writing(output, len(x)) as writer:
-            for part in simulate_parts(read.program, x, backend, dtype, device, bar.update, remarks):
-                writer.append(part)
+    remarks = {"remarks": "; ".join(read.remarks)} if read.remarks else {}
+    with (
+        spread(shards, scheduler) as over,
+        tqdm(total=x.shape[0] * x.shape[1], desc=f"simulate on {name}", unit="step", unit_scale=True) as bar,
+        trace.writing(output, len(x)) as writer,
+    ):
+        for part in simulate_parts(read.program, x, backend, dtype, device, bar.update, remarks, over):
+            writer.append(part)
     click.echo(f"{output}: {len(x)} sequences on {name} in {dtype}, {part.attrs['seconds']:.2f} s")
 
 

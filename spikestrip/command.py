@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import warnings
 from collections.abc import Sequence
@@ -35,8 +36,12 @@ def main(command: click.Command, arguments: Sequence[str] | None = None) -> NoRe
     """Run a click command on ``arguments`` (default: the process's own) and exit.
 
     0 done, 1 a check failed, 2 bad input, or a disk or a memory that has no room, 3 an error of ours; 130 interrupted,
-    141 nobody reads the output any more. One line on stderr, whatever a file holds (docs/security.md).
+    129 or 143 hung up or terminated, 141 nobody reads the output any more. One line on stderr, whatever a file holds
+    (docs/security.md).
     """
+    for number in (signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)):
+        if signal.getsignal(number) == signal.SIG_DFL:  # nohup ignores one of them
+            signal.signal(number, _terminated)
     warnings.formatwarning = lambda message, *_, **__: f"warning: {printable(str(message))}\n"
     try:
         code = command.main(arguments, standalone_mode=False)
@@ -63,6 +68,12 @@ def main(command: click.Command, arguments: Sequence[str] | None = None) -> NoRe
         said = f"{type(error).__name__}: {error}"
         _fail(f"internal, and ours: {said}; please report it, with what {DEBUG}=1 prints", 3)
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _terminated(number: int, frame: object) -> NoReturn:
+    """End as Ctrl-C does, by way of every ``finally``: no temporary file and no process is left."""
+    signal.signal(number, signal.SIG_IGN)
+    _fail(f"ended by {signal.Signals(number).name}", 128 + number)
 
 
 def _fail(message: str, code: int) -> NoReturn:

@@ -25,6 +25,9 @@ class BadInput(SpikestripError):
         self.where = str(where)
         self.reason = reason
 
+    def __reduce__(self) -> tuple[type[BadInput], tuple[str, str]]:  # it may come from another process
+        return type(self), (self.where, self.reason)
+
 
 class Refused(BadInput):
     """A backend, a writer or a chip can't hold a layer exactly, and says which layer and why."""

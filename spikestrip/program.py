@@ -12,7 +12,7 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from spikestrip.errors import BadInput
+from spikestrip.errors import BadInput, Refused
 from spikestrip.operations import MultiSpikeIF, Operation, Shape, SpikingOperation
 
 INPUT = "input"
@@ -211,8 +211,13 @@ def at_sample(program: Program, first: int) -> Program:
     """``program`` for a part of a batch that begins at sample ``first``: random spikes are drawn by that number.
 
     Whoever runs a batch in parts runs each with this program; traces state the hash of the program itself.
+    Raises Refused, naming the layer, where a later part would draw as if it were the first.
     """
     moved = [layer.operation.at_sample(first) for layer in program.layers]
+    for layer, operation in zip(program.layers, moved, strict=True):
+        if first and operation is layer.operation and operation.drawn_from() is not None:
+            where = f"layer {layer.name} ({operation.kind})"
+            raise Refused(where, f"draws at random, and can't begin at sample {first}: it has no at_sample")
     if all(operation is layer.operation for operation, layer in zip(moved, program.layers, strict=True)):
         return program
     pairs = zip(program.layers, moved, strict=True)

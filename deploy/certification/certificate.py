@@ -15,6 +15,7 @@ from deploy.certification.margins import Margins, margins
 from deploy.certification.past import dependent_from, independent
 from deploy.certification.twin import Apart, check_twin, margins_of_twin
 from simulators.run import simulate
+from simulators.shards import Over
 from spikestrip.errors import BadInput, Refused
 from spikestrip.operations import FixedOperation
 from spikestrip.program import Program
@@ -151,18 +152,23 @@ def _first(one: Margins) -> dict[str, Any] | None:
 
 
 def certify(
-    program: Program, x: np.ndarray, dtypes: Iterable[str] | None = None, twin: Program | None = None
+    program: Program,
+    x: np.ndarray,
+    dtypes: Iterable[str] | None = None,
+    twin: Program | None = None,
+    over: Over | None = None,
 ) -> Certificate:
     """Run ``program`` on ``x`` step by step in float64, and hold every decision against the rounding of ``dtypes``.
 
     x: (B, T, *input_shape) or token ids (B, T, 1). dtypes: names of deploy.certification.arithmetics.ARITHMETICS; those
-    that the programs can have, if None. twin: the integers that quantisation made of ``program``.
+    that the programs can have, if None. twin: the integers that quantisation made of ``program``. over: the processes
+    that the samples are spread over (``simulators.shards``), those of a twin left out.
     Raises BadInput, and Refused naming a layer for which no bound is known.
     """
     chosen = _chosen(program, twin, dtypes)
     if twin is not None:
         check_twin(program, twin)
-    run = simulate(program, x, "numpy", "float64")
+    run = simulate(program, x, "numpy", "float64", over=over)
     numbers = run.numbers if twin is not None else {}
     if not run.spikes | numbers:
         raise BadInput("certify", "the program has no spiking layer: there is nothing to certify")
@@ -170,9 +176,9 @@ def certify(
     apart: dict[str, Apart] = {}
     for name in chosen:
         if name != INTEGERS:
-            found[name] = margins(program, run.input, run.spikes, name)
+            found[name] = margins(program, run.input, run.spikes, name, over=over or map)
         elif twin is None:
-            found[name] = margins_of_integers(program, run.input, run.spikes, run.events)
+            found[name] = margins_of_integers(program, run.input, run.spikes, run.events, over or map)
         else:
             found[name], apart = margins_of_twin(program, twin, run.input, run.spikes | numbers)
     return Certificate(program, run.input, run.spikes, found, twin, apart, numbers)

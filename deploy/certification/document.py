@@ -5,24 +5,20 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import platform
-import sys
 from collections.abc import Mapping, Sequence
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import h5py
 import numpy as np
-from threadpoolctl import threadpool_info
 
 from deploy.certification.certificate import Certificate
 from spikestrip import hdf5
 from spikestrip.errors import BadInput
 from spikestrip.files import atomic, existing, read_json
+from spikestrip.versions import versions
 
 FORMAT, VERSION = "spikestrip-certificate", 1
-LIBRARIES = ("numpy", "h5py", "nir", "onnx", "onnxruntime", "torch", "sinabs", "lava-nc", "numba", "scipy")
 AXES = ("sample", "step", "neuron")
 FILES = ("model", "twin", "input", "traces", "list")
 
@@ -143,23 +139,6 @@ def seal(value: Mapping[str, Any]) -> str:
 
 def _text(value: Mapping[str, Any]) -> str:
     return json.dumps(value, indent=1, allow_nan=False) + "\n"
-
-
-def versions() -> dict[str, str]:
-    """Every library at hand, and what decides the order in which numpy sums."""
-    from spikestrip import __version__
-
-    found = {"spikestrip": __version__, "python": platform.python_version(), "machine": platform.machine()}
-    for name in LIBRARIES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    blas = [pool for pool in threadpool_info() if pool["user_api"] == "blas" and "numpy" in pool["filepath"]]
-    if blas:
-        found["blas"] = " ".join(str(blas[0].get(key)) for key in ("internal_api", "version", "architecture"))
-    found["byteorder"] = sys.byteorder
-    return found
 
 
 def _write_list(path: Path, certificate: Certificate) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 from deploy.certification.arithmetics import INTEGERS
 from deploy.certification.margins import Margins, margins
 from deploy.certification.past import reached_by
+from simulators.shards import Over
 from spikestrip.errors import Refused
 from spikestrip.ledger import SATURATIONS, Events
 from spikestrip.operations import FixedInput, FixedOperation, SpikingOperation
@@ -21,14 +22,14 @@ def holds_integers(program: Program) -> bool:
 
 
 def margins_of_integers(
-    program: Program, x: np.ndarray, spikes: Mapping[str, np.ndarray], events: Events
+    program: Program, x: np.ndarray, spikes: Mapping[str, np.ndarray], events: Events, over: Over = map
 ) -> dict[str, Margins]:
     """Spiking layer -> margins of a run in whole numbers, whose bound is 0; listed is what follows a lost value.
 
     Raises Refused naming a layer whose values aren't whole numbers.
     """
     shapes: dict[str, tuple[int, int, int]] = {name: train.shape for name, train in spikes.items()}
-    found = margins(program, x, spikes, INTEGERS, lost_from(program, events, shapes))
+    found = margins(program, x, spikes, INTEGERS, lost_from(program, events, shapes), over)
     for name, one in found.items():
         if one.largest_bound:
             raise Refused(f"layer {name}", "values that aren't whole numbers lead to it; --dtype float64 bounds them")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 from collections.abc import Mapping
 
@@ -11,9 +12,11 @@ from threadpoolctl import threadpool_limits
 
 from deploy.certification.arithmetics import ARITHMETICS, UNDERFLOW, check_depth
 from deploy.certification.past import dependent_from, independent
-from deploy.verification.replay import Spikes, replay
+from deploy.verification.replay import ROWS, Spikes, replay
+from simulators.shards import Over
 from spikestrip.errors import Refused
-from spikestrip.program import Program
+from spikestrip.execution import parts
+from spikestrip.program import Program, at_sample
 
 LOWEST, HIGHEST = -80, 40  # powers of two between which margins are told apart
 
@@ -75,6 +78,15 @@ class Gathered:
             keys = ((start + sample) * self.shape[1] + t) * self.shape[2] + neuron
             self.found.append((keys, excess[sample, neuron], bound[sample, neuron]))
 
+    def merge(self, other: Gathered, first: int) -> None:
+        """Take in what was gathered of samples from number ``first`` on."""
+        before = first * self.shape[1] * self.shape[2]
+        self.found += [(keys + before, *values) for keys, *values in other.found]
+        self.least = min(self.least, other.least)
+        self.largest = max(self.largest, other.largest)
+        self.counts += other.counts
+        self.ties += other.ties
+
     def margins(self) -> Margins:
         nothing = (np.empty(0, np.int64), np.empty(0), np.empty(0))
         keys, excess, bounds = (np.concatenate(column) for column in zip(nothing, *self.found, strict=True))
@@ -87,15 +99,55 @@ class Gathered:
 
 
 def margins(
-    program: Program, x: np.ndarray, spikes: Spikes, name: str, lost: Mapping[str, np.ndarray] | None = None
+    program: Program,
+    x: np.ndarray,
+    spikes: Spikes,
+    name: str,
+    lost: Mapping[str, np.ndarray] | None = None,
+    over: Over = map,
 ) -> dict[str, Margins]:
     """Spiking layer -> margins of the run of ``program`` on ``x`` that fired ``spikes``, in an arithmetic.
 
     x: (B, T, ...) as a trace holds it; spikes: layer -> (B, T, N) uint8; lost: layer -> (B,), the step from which all
-    decisions are listed. Raises Refused naming a layer that no bound is known for, and BadInput for a run that is too
-    long for the theorems.
+    decisions are listed; over: who replays the samples. Raises Refused naming a layer that no bound is known for, and
+    BadInput for a run that is too long for the theorems.
     """
     check_depth(program, x.shape[1], name)
+    layers = {layer: Gathered(train.shape, UNDERFLOW[ARITHMETICS[name].dtype]) for layer, train in spikes.items()}
+    pieces = (
+        (
+            rows.start,
+            np.array(x[rows]),
+            {layer: train[rows] for layer, train in spikes.items()},
+            None if lost is None else {layer: since[rows] for layer, since in lost.items()},
+        )
+        for rows in parts(len(x), 1, ROWS)
+    )
+    for first, gathered in over(functools.partial(_gathered, program, name), pieces):
+        for layer, part in gathered.items():
+            layers[layer].merge(part, first)
+    return finished(program, layers)
+
+
+def finished(program: Program, layers: Mapping[str, Gathered]) -> dict[str, Margins]:
+    """Layer -> what was gathered of it, and how many of its decisions have nothing listed in their past."""
+    found = {layer: gathered.margins() for layer, gathered in layers.items()}
+    since = dependent_from(
+        program, {layer: one.keys for layer, one in found.items()}, {layer: one.shape for layer, one in found.items()}
+    )
+    for layer, one in found.items():
+        listed = np.count_nonzero(independent(one.keys, since[layer], one.shape))
+        one.unconditional = int(since[layer].sum() - listed)
+    return found
+
+
+Piece = tuple[int, np.ndarray, Spikes, Mapping[str, np.ndarray] | None]
+"""The number of the first sample; input, spikes and ``lost`` of these samples alone."""
+
+
+def _gathered(program: Program, name: str, piece: Piece) -> tuple[int, dict[str, Gathered]]:
+    """What the decisions of some samples are, their positions counted from the first, whose number is said too."""
+    first, x, spikes, lost = piece
     covered = ARITHMETICS[name]
     floor = UNDERFLOW[covered.dtype]
     layers = {
@@ -113,17 +165,5 @@ def margins(
 
     with threadpool_limits(1), np.errstate(all="ignore"):
         nothing = dict.fromkeys(spikes, np.zeros(0, np.int64))
-        replay(program, x, spikes, nothing, arithmetic=covered.arithmetic, seen=seen)
-    return finished(program, layers)
-
-
-def finished(program: Program, layers: Mapping[str, Gathered]) -> dict[str, Margins]:
-    """Layer -> what was gathered of it, and how many of its decisions have nothing listed in their past."""
-    found = {layer: gathered.margins() for layer, gathered in layers.items()}
-    since = dependent_from(
-        program, {layer: one.keys for layer, one in found.items()}, {layer: one.shape for layer, one in found.items()}
-    )
-    for layer, one in found.items():
-        listed = np.count_nonzero(independent(one.keys, since[layer], one.shape))
-        one.unconditional = int(since[layer].sum() - listed)
-    return found
+        replay(at_sample(program, first), x, spikes, nothing, arithmetic=covered.arithmetic, seen=seen)
+    return first, layers

@@ -15,6 +15,7 @@ from deploy.verification.differing import Compared, compare
 from deploy.verification.outputs import SOUND, by_program, by_spikes_alone
 from deploy.verification.side import Side
 from deploy.verification.verdict import Verdict, earliest, layer_entry
+from simulators.shards import Over
 from spikestrip.program import Program
 from spikestrip.trace import Trace
 
@@ -32,6 +33,7 @@ def verify(
     reference_program: Program | None = None,
     trace_program: Program | None = None,
     network: AnyNetwork | None = None,
+    over: Over = map,
 ) -> Verdict:
     """Compare ``trace`` with ``reference`` and give every differing spike exactly one cause.
 
@@ -41,7 +43,8 @@ def verify(
     ``reference_program``, ``trace_program``: what that side really computed, where it is another program (a quantised
     one). The side is judged by it: what contradicts it is a fault; what is right by it, and is not what ``program``
     decides on the same history, is quantisation. ``network``: of a side that sdn computed, or pmbc in a fixed number of
-    iterations, the network with its surrogate; it is held to what that form itself decides.
+    iterations, the network with its surrogate; it is held to what that form itself decides. ``over``: the processes
+    that the replays are spread over (``simulators.shards``), sample by sample.
     Raises BadInput when the two are not of the same input and program.
     """
     sides = (Side("reference", reference, reference_program), Side("trace", trace, trace_program))
@@ -57,15 +60,15 @@ def verify(
         surrogates.check(network, program, sides)
     alike = [(side.saturates_at, side.dtype, side.form, side.own) for side in sides]
     same = equal and alike[0] == alike[1] and sides[0].trains.keys() == sides[1].trains.keys()
-    judged = [_judge(sides[0], program, differ, network, twin=sides[1] if same else None)]
-    judged.append(_judge(sides[1], program, differ, network, done=judged[0] if same else None))
+    judged = [_judge(sides[0], program, differ, network, over, twin=sides[1] if same else None)]
+    judged.append(_judge(sides[1], program, differ, network, over, done=judged[0] if same else None))
     whole = None if equal else _whole_trace(judged, compared)
     if whole is None:
         for one in judged:
             one.find_faults()
     for one, side in zip(judged, sides, strict=True):
         if side.own is not None:
-            one.against = Judged(side, program, differ)
+            one.against = Judged(side, program, differ, over=over)
     failures = [sentence for one in judged for sentence in one.failures]
     if whole is not None:
         codes = {name: np.full(keys.size, CODE[whole]) for name, keys in differ.items()}
@@ -109,13 +112,14 @@ def _judge(
     program: Program,
     differ: dict[str, np.ndarray],
     network: AnyNetwork | None,
+    over: Over,
     twin: Side | None = None,
     done: Judged | None = None,
 ) -> Judged:
     """A side by its own program or form, if it has one, and else by the program that both stand for."""
     if side.own is not None:
-        return Judged(side.itself(), side.own, differ, twin and twin.itself(), done)
-    judged = Judged(side, program, differ, twin, done)
+        return Judged(side.itself(), side.own, differ, twin and twin.itself(), done, over)
+    judged = Judged(side, program, differ, twin, done, over)
     if side.declared is None:
         return judged
     if network is None:
@@ -123,7 +127,8 @@ def _judge(
         return judged
     wrong = surrogates.contradicted(judged, network)
     if any(keys.size for keys in wrong.values()):
-        judged = Judged(side, program, {name: np.union1d(keys, wrong[name]) for name, keys in differ.items()}, twin)
+        asked = {name: np.union1d(keys, wrong[name]) for name, keys in differ.items()}
+        judged = Judged(side, program, asked, twin, over=over)
         judged.contradict(wrong)
     return judged
 

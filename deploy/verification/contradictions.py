@@ -13,9 +13,11 @@ from deploy.verification.causes import CODE
 from deploy.verification.hypotheses import explain_path
 from deploy.verification.layer_faults import explain
 from deploy.verification.outputs import Stated
-from deploy.verification.replay import ROWS, Deciding, Replay, Spikes, deciding, entering, replay
+from deploy.verification.replay import ROWS, Deciding, Replay, Spikes, deciding, entering
+from deploy.verification.replay_over import replay_over
 from deploy.verification.side import Side
 from deploy.verification.systematic import systematic
+from simulators.shards import Over
 from spikestrip import ledger
 from spikestrip.operations import UNBOUNDED, MultiSpikeIF
 from spikestrip.program import Program
@@ -30,14 +32,21 @@ class Judged:
     """The replay of one side, and in ``codes`` the cause of each of its ``Decisions`` (0 where it is right).
 
     asked: layer -> (n,) rising positions in the flattened spikes: the decisions to look at although they may be right.
-    twin: another side of the same spikes, which the same replay serves; done: the side whose twin this is.
+    twin: another side of the same spikes, which the same replay serves; done: the side whose twin this is; over: who
+    replays the samples.
     ``stated``: what the side states beside its spikes, held against the replay.
     ``against``: of a side with a program of its own, the same decisions judged by the program that it stands for.
     ``failures`` has a sentence on each fault, ``notes`` what could not be judged.
     """
 
     def __init__(
-        self, side: Side, program: Program, asked: Spikes, twin: Side | None = None, done: Judged | None = None
+        self,
+        side: Side,
+        program: Program,
+        asked: Spikes,
+        twin: Side | None = None,
+        done: Judged | None = None,
+        over: Over = map,
     ) -> None:
         self.side = side
         self.program = program
@@ -52,7 +61,9 @@ class Judged:
         self.replay: Replay = (
             done.replay
             if done
-            else replay(program, side.trace.input, side.trains, asked, side.saturates_at, arithmetic, self._look)
+            else replay_over(
+                over, program, side.trace.input, side.trains, asked, side.saturates_at, arithmetic, self._look
+            )
         )
         self.decisions = self.replay.decisions
         self.errors = self._errors()
