@@ -21,7 +21,7 @@ from simulators.run import simulate_parts
 from spikestrip import inputs, trace
 from spikestrip.command import main, terminal
 from spikestrip.errors import BadInput, SpikestripError
-from spikestrip.files import atomic, read_array, save_array, write_json
+from spikestrip.files import alone, atomic, read_array, save_array, write_json
 from spikestrip.operations import COUNTERS
 from spikestrip.trace import Trace
 
@@ -71,9 +71,10 @@ def command(
         test = held_out(loaded, checkpoint, samples, data_dir)
         x, labels = np.ascontiguousarray(test.inputs), test.labels
     run_folder.prepare(out, (*files(checkpoint), source, answers))
-    save(out / run_folder.CHECKPOINT, loaded)
-    write_json(out / run_folder.METRICS, as_trained(loaded))
-    road(loaded, x, labels, out, names)
+    with alone(out):
+        save(out / run_folder.CHECKPOINT, loaded)
+        write_json(out / run_folder.METRICS, as_trained(loaded))
+        road(loaded, x, labels, out, names)
 
 
 def road(

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import json
 import os
+import platform
 import tempfile
 import tomllib
+import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +18,15 @@ from typing import Any
 import numpy as np
 
 from spikestrip.errors import BadInput, SpikestripError
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS, None)  # numpy's own has no number
+NOT_THE_FILE = (errno.EACCES, errno.EPERM, errno.EMFILE, errno.ENFILE)  # it isn't damaged, whatever a parser says
+HERE = f"{zlib.crc32(platform.node().encode()):08x}"  # this machine, in the names of temporary files
 
 
 def writable(path: str | os.PathLike[str], reads: Iterable[str | os.PathLike[str] | None] = ()) -> Path:
@@ -39,26 +52,108 @@ def writable(path: str | os.PathLike[str], reads: Iterable[str | os.PathLike[str
 def atomic(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Yield a temporary path beside ``path``; on success it replaces ``path``, on any error it is removed.
 
-    Raises BadInput as ``writable``.
+    What is in place is on the disk. What a process that was killed (-9) left here, on its way to the same file, is
+    removed too. Raises BadInput as ``writable``, and where there is no room. Libraries that write it themselves, and
+    can't bear a disk that is full, are given ``Enduring``.
     """
     target = writable(path)
-    handle, name = tempfile.mkstemp(prefix=f".{target.stem}.", suffix=target.suffix, dir=target.parent)
+    _remove_abandoned(target)
+    prefix = f".{target.stem}.{HERE}-{os.getpid()}-"
+    handle, name = tempfile.mkstemp(prefix=prefix, suffix=target.suffix, dir=target.parent)
     os.close(handle)
     temporary = Path(name)
     try:
         yield temporary
+        with open(temporary, "rb") as written:
+            os.fsync(written.fileno())
         umask = os.umask(0)
         os.umask(umask)
         temporary.chmod(0o666 & ~umask)
         temporary.replace(target)
+    except OSError as error:
+        if error.errno in NO_ROOM:
+            raise BadInput(target, f"can't be written ({error.strerror or error}); nothing was") from error
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 
 
+def _remove_abandoned(target: Path) -> None:
+    start = f".{target.stem}.{HERE}-"
+    for file in target.parent.iterdir() if os.name == "posix" else ():
+        pid = file.name.removeprefix(start).split("-")[0]
+        if file.name.startswith(start) and file.suffix == target.suffix and pid.isdecimal():
+            try:
+                os.kill(int(pid), 0)
+            except ProcessLookupError:
+                file.unlink(missing_ok=True)
+            except OSError:
+                continue  # another's, and alive
+
+
+class Enduring(io.FileIO):
+    """A new file, into which writing never fails: after a failure, nothing is written, and ``check`` raises it.
+
+    HDF5 can't close a file that it couldn't write, and ends the process in its own exit; torch's writer is as helpless.
+    The end of a ``with`` checks.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path, "w+")
+        self._failed: OSError | None = None
+
+    def write(self, data: Any, /) -> int:
+        """All of ``data``, in as many writes as it takes."""
+        rest = memoryview(data).cast("B")
+        size = rest.nbytes
+        try:
+            while rest and self._failed is None:
+                rest = rest[super().write(rest) :]
+        except OSError as error:
+            self._failed = error
+        return size
+
+    def truncate(self, size: int | None = None, /) -> int:
+        """To ``size`` bytes."""
+        try:
+            return self.tell() if self._failed else super().truncate(size)
+        except OSError as error:
+            self._failed = error
+            return self.tell()
+
+    def check(self) -> None:
+        """Raise what writing failed by."""
+        if self._failed is not None:
+            raise self._failed
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+        self.check()
+
+
+@contextmanager
+def alone(folder: str | os.PathLike[str]) -> Iterator[None]:
+    """Hold ``folder``: BadInput where another process does. The kernel lets go when a process ends, however it does."""
+    if fcntl is None:
+        yield
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise BadInput(folder, "another run is writing into this folder; wait for it, or name another") from error
+        except OSError:
+            pass  # a file system without locks
+        yield
+    finally:
+        os.close(descriptor)
+
+
 def save_array(path: str | os.PathLike[str], array: np.ndarray) -> None:
     """Write ``array`` as an .npy file, whole or not at all."""
-    with atomic(path) as temporary:
-        np.save(temporary, array)
+    with atomic(path) as temporary, open(temporary, "wb") as file:
+        np.save(file, array)
 
 
 def write_json(path: str | os.PathLike[str], value: dict[str, Any]) -> None:
@@ -78,6 +173,9 @@ def parsing(path: str | os.PathLike[str], reason: str) -> Iterator[None]:
     except SpikestripError:
         raise
     except Exception as error:
+        number = getattr(error, "errno", None)
+        if number in NOT_THE_FILE:
+            raise BadInput(path, f"can't be read now ({os.strerror(number)})") from error
         said = (str(error).splitlines() or [""])[0] or type(error).__name__
         raise BadInput(path, f"{reason} ({said})") from error
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -13,7 +13,7 @@ import numpy as np
 
 from spikestrip import execution, hdf5
 from spikestrip.errors import BadInput
-from spikestrip.files import atomic, parsing
+from spikestrip.files import Enduring, atomic, parsing
 from spikestrip.recorded import Attribute, Trace, input_sha256, join, start_hash, update_hash
 from spikestrip.rows import Rows
 
@@ -48,8 +48,8 @@ def write_parts(path: str | os.PathLike[str], parts: Iterable[Trace], samples: i
 @contextmanager
 def writing(path: str | os.PathLike[str], samples: int) -> Iterator[Writer]:
     """A trace of so many samples, written part by part; at the end it stands at ``path``, on any error nothing does."""
-    with atomic(path) as temporary, h5py.File(temporary, "w") as file:
-        writer = Writer(file, samples)
+    with atomic(path) as temporary, Enduring(temporary) as out, h5py.File(out, "w") as file:
+        writer = Writer(file, samples, out.check)
         yield writer
         if writer.written != samples:
             raise BadInput(path, f"got {writer.written} samples of {samples}")
@@ -58,13 +58,14 @@ def writing(path: str | os.PathLike[str], samples: int) -> Iterator[Writer]:
 class Writer:
     """Appends parts of a trace to an open file. Every part is of the same layers; the last one's attributes count."""
 
-    def __init__(self, file: h5py.File, samples: int) -> None:
+    def __init__(self, file: h5py.File, samples: int, check: Callable[[], None] = lambda: None) -> None:
         self._file = file
         self._samples = samples
+        self._check = check
         self.written = 0
 
     def append(self, part: Trace) -> None:
-        """Write the next samples."""
+        """Write the next samples. Raises OSError where the disk is full, as soon as that is known."""
         file, rows = self._file, slice(self.written, self.written + len(part.input))
         if not self.written:
             file.create_group("layers").attrs["order"] = list(part.spikes)
@@ -86,6 +87,7 @@ class Writer:
         self.written = rows.stop
         file.attrs.update(part.attrs)
         file.attrs.update(format=FORMAT, version=VERSION, input_sha256=self._hash.hexdigest())
+        self._check()
 
     def _create(self, name: str, values: np.ndarray, dtype: np.typing.DTypeLike, **options: Any) -> h5py.Dataset:
         shape = (self._samples, *values.shape[1:])

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from spikestrip.errors import BadInput, Refused
-from spikestrip.files import atomic, check_text, existing, parsing
+from spikestrip.files import Enduring, atomic, check_text, existing, parsing
 from spikestrip.scales import Scales
 from train import importing
 from train.building import AnyNetwork, build, parse
@@ -52,7 +52,8 @@ def save(path: str | os.PathLike[str], checkpoint: Checkpoint) -> None:
         if Path(path).suffix == ".safetensors":
             save_safetensors(temporary, header, weights)
         else:
-            torch.save(header | {"state_dict": weights}, temporary)
+            with Enduring(temporary) as file:
+                torch.save(header | {"state_dict": weights}, file)
 
 
 def load(path: str | os.PathLike[str]) -> Checkpoint:

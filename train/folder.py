@@ -11,6 +11,8 @@ tensorboard/      the same, for TensorBoard
 from __future__ import annotations
 
 import csv
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,7 @@ import torch
 from tensorboardX import SummaryWriter
 
 from spikestrip.errors import BadInput
-from spikestrip.files import atomic, parsing, read_toml
+from spikestrip.files import Enduring, alone, atomic, parsing, read_toml
 from train.loop import Progress
 from train.ranks import ALONE, Ranks
 from train.stored import load_zip
@@ -39,7 +41,8 @@ class RunFolder:
 
     def __init__(self, path: Path, options: dict[str, Any], ranks: Ranks = ALONE) -> None:
         self.path = path
-        if ranks.first:
+        self.first = ranks.first
+        if self.first:
             self._make(options)
         ranks.wait()
 
@@ -53,6 +56,12 @@ class RunFolder:
         path.mkdir(parents=True, exist_ok=True)
         with atomic(described) as temporary:
             temporary.write_text(tomli_w.dumps(options))
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """While the run writes: BadInput where another one does."""
+        with alone(self.path) if self.first else nullcontext():
+            yield
 
     @property
     def checkpoint(self) -> Path:
@@ -71,8 +80,8 @@ class RunFolder:
 
     def save(self, progress: Progress, state: dict[str, Any]) -> None:
         """Keep the state after an epoch; the logs follow from it, so that they never tell of a lost epoch."""
-        with atomic(self.path / "last.pt") as temporary:
-            torch.save(state, temporary)
+        with atomic(self.path / "last.pt") as temporary, Enduring(temporary) as file:
+            torch.save(state, file)
         _write_csv(self.path / "epochs.csv", progress.epochs)
         _write_csv(self.path / "curve.csv", progress.curve)
         epoch = progress.epochs[-1]["epoch"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -106,10 +107,11 @@ def command(
     device = local_device(experiment.device)
     with ranks(device) as here:
         folder = RunFolder(run_dir, experiment.described(), here) if run_dir else None
-        metrics = fit(
-            config, data, recipe, device, out, folder=folder, ranks=here, sdn=experiment.sdn, start=start,
-            quantize=experiment.quantize is not None,
-        )  # fmt: skip
+        with folder.held() if folder else nullcontext():
+            metrics = fit(
+                config, data, recipe, device, out, folder=folder, ranks=here, sdn=experiment.sdn, start=start,
+                quantize=experiment.quantize is not None,
+            )  # fmt: skip
     if here.first:
         kind = f"{metrics['bits']:.4f} bits" if data.readout == "sequence" else f"accuracy {metrics['accuracy']:.4f}"
         click.echo(

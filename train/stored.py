@@ -118,7 +118,7 @@ def save_safetensors(path: Path, header: dict[str, Any], weights: dict[str, Tens
     """Write ``weights``, and ``header`` as JSON under the key "spikestrip", and a hash of both."""
     plain = {name: value.detach().cpu().clone(memory_format=torch.contiguous_format) for name, value in weights.items()}
     stamped = header | {"sha256": content_sha256(header, plain)}
-    safetensors.torch.save_file(plain, path, {"spikestrip": json.dumps(stamped)})
+    path.write_bytes(safetensors.torch.save(plain, {"spikestrip": json.dumps(stamped)}))
 
 
 def read_safetensors(source: Path) -> dict[str, Any]:

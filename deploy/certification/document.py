@@ -15,7 +15,7 @@ import numpy as np
 from deploy.certification.certificate import Certificate
 from spikestrip import hdf5
 from spikestrip.errors import BadInput
-from spikestrip.files import atomic, existing, read_json
+from spikestrip.files import Enduring, atomic, existing, read_json
 from spikestrip.versions import versions
 
 FORMAT, VERSION = "spikestrip-certificate", 1
@@ -142,7 +142,7 @@ def _text(value: Mapping[str, Any]) -> str:
 
 
 def _write_list(path: Path, certificate: Certificate) -> None:
-    with atomic(path) as temporary, h5py.File(temporary, "w", track_order=True) as file:
+    with atomic(path) as temporary, Enduring(temporary) as out, h5py.File(out, "w", track_order=True) as file:
         file.attrs.update(format="spikestrip-listed", version=VERSION)
         for name, layers in certificate.found.items():
             for layer, one in layers.items():

@@ -11,7 +11,7 @@ import h5py
 import numpy as np
 
 from deploy.verification.causes import CAUSES
-from spikestrip.files import atomic
+from spikestrip.files import Enduring, atomic
 
 FORMAT = "spikestrip-differences"
 VERSION = 1
@@ -42,7 +42,7 @@ def beside(path: str | os.PathLike[str]) -> Path:
 
 def write(path: str | os.PathLike[str], layers: Mapping[str, Differences]) -> None:
     """Write the table: whole, or not at all, and part by part."""
-    with atomic(path) as temporary, h5py.File(temporary, "w") as file:
+    with atomic(path) as temporary, Enduring(temporary) as out, h5py.File(out, "w") as file:
         file.attrs.update(format=FORMAT, version=VERSION, causes=list(CAUSES), order=list(layers))
         for name, found in layers.items():
             group = file.create_group(name)

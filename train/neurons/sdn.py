@@ -26,7 +26,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from spikestrip.errors import BadInput, Refused
-from spikestrip.files import existing
+from spikestrip.files import Enduring, existing
 from train.neurons import sdn_official
 from train.neurons.bptt import Spike
 from train.neurons.neuron import Neuron, check
@@ -144,7 +144,8 @@ class Surrogate:
         if path.suffix == ".safetensors":
             save_safetensors(path, self.header, content["state_dict"])
         else:
-            torch.save(content, path)
+            with Enduring(path) as file:
+                torch.save(content, file)
 
 
 def load(path: str | os.PathLike[str], tau: float | None = None) -> Surrogate:

@@ -30,6 +30,13 @@ def places(data_dir: Path | None) -> list[Path]:
     return [*([data_dir] if data_dir else []), folder()]
 
 
+def _take_room(file: Path) -> None:
+    """A disk that is full says so here; the mapped file would end the process."""
+    if hasattr(os, "posix_fallocate"):
+        with open(file, "r+b") as opened:
+            os.posix_fallocate(opened.fileno(), 0, file.stat().st_size)
+
+
 def stored(name: str, shape: tuple[int, ...], dtype: type, fill: Callable[[np.ndarray, np.ndarray], None]) -> Split:
     """A split kept in the cache, its inputs memory-mapped; ``name`` must tell apart what differs.
 
@@ -42,6 +49,7 @@ def stored(name: str, shape: tuple[int, ...], dtype: type, fill: Callable[[np.nd
     if not (inputs_file.is_file() and labels_file.is_file()):
         with atomic(inputs_file) as new_inputs, atomic(labels_file) as new_labels:
             inputs = open_memmap(new_inputs, "w+", dtype, shape)
+            _take_room(new_inputs)
             labels = np.zeros(shape[0], np.int64)
             fill(inputs, labels)
             inputs.flush()

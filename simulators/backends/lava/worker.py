@@ -25,7 +25,7 @@ _prctl = ctypes.CDLL(None).prctl
 def main(line_descriptor: int, memory_descriptor: int, parent: int) -> NoReturn:
     """Run the job on standard input, a pickle of (program, dtype, layout of the shared arrays), and exit."""
     signal.signal(signal.SIGTERM, lambda *_: _end(1))
-    _die_with(parent, signal.SIGTERM)
+    _die_with(parent, signal.SIGKILL)  # which reaches a stopped process too; its actors die with it
     line = socket.socket(fileno=line_descriptor)
     try:
         with report.exceptions(line, "its runtime"):

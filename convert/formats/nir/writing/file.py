@@ -10,10 +10,12 @@ import h5py
 import nir
 import numpy as np
 
+from spikestrip.files import Enduring
+
 
 def save(graph: nir.NIRGraph, path: Path) -> None:
     """Write ``graph`` to ``path``."""
-    with h5py.File(path, "w") as file:
+    with Enduring(path) as out, h5py.File(out, "w") as file:
         file.create_dataset("version", data=nir.version, dtype=h5py.string_dtype())
         _node(file.create_group("node"), graph)
 
