@@ -52,6 +52,8 @@ def main(command: click.Command, arguments: Sequence[str] | None = None) -> NoRe
         _fail(error.format_message(), 2)
     except SpikestripError as error:
         _fail(str(error), error.exit_code)
+    except _Terminated as ended:
+        _fail(f"ended by {signal.Signals(int(str(ended)) - 128).name}", int(str(ended)))
     except (SystemExit, BrokenPipeError) as ended:
         if isinstance(ended, SystemExit) and ended.code != 1:  # click makes 1 of a closed pipe; no command of ours does
             raise
@@ -70,10 +72,14 @@ def main(command: click.Command, arguments: Sequence[str] | None = None) -> NoRe
     sys.exit(code if isinstance(code, int) else 0)
 
 
+class _Terminated(SystemExit):
+    """A signal asked the process to end."""
+
+
 def _terminated(number: int, frame: object) -> NoReturn:
     """End as Ctrl-C does, by way of every ``finally``: no temporary file and no process is left."""
     signal.signal(number, signal.SIG_IGN)
-    _fail(f"ended by {signal.Signals(number).name}", 128 + number)
+    raise _Terminated(128 + number)
 
 
 def _fail(message: str, code: int) -> NoReturn:

@@ -49,8 +49,14 @@ def run(nodes: list[tuple[str, str]], commands: list[list[str]], place: list[Pat
                     "--nproc-per-node", "1", "--master-addr", "10.77.0.1", "--master-port", "29511"]  # fmt: skip
         environment = os.environ | {"GLOO_SOCKET_IFNAME": port, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
         running.append(
-            subprocess.Popen(["ip", "netns", "exec", name, *torchrun, *command], cwd=folder, env=environment,
-                             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)  # fmt: skip
+            subprocess.Popen(
+                ["ip", "netns", "exec", name, *torchrun, *command],
+                cwd=folder,
+                env=environment,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+            )
         )
     ended = []
     until = time.monotonic() + 300
@@ -77,7 +83,7 @@ def test_two_nodes_train_as_one(nodes: list[tuple[str, str]], tmp_path: Path) ->
 
 @pytest.mark.slow
 def test_a_folder_that_one_node_lacks(nodes: list[tuple[str, str]], tmp_path: Path) -> None:
-    """Without a common file system a run ends, and is refused when it should go on: only one node knows how far it is."""
+    """Without a common file system a run ends, but can't go on: one node alone knows how far it is."""
     places = [tmp_path / "a", tmp_path / "b"]
     for place in places:
         place.mkdir()

@@ -42,6 +42,14 @@ class Ranks:
         total: Tensor = _Sum.apply(tensor)
         return total
 
+    def check_same(self, epochs: int, device: str, where: object) -> None:
+        """Raise BadInput, on every rank, unless all found the same number of epochs in the folder ``where``."""
+        most = torch.tensor([epochs, -epochs], dtype=torch.int64, device=device)
+        if self.world > 1:
+            torch.distributed.all_reduce(most, torch.distributed.ReduceOp.MAX)
+        if most.sum() != 0:
+            raise BadInput(where, f"isn't the same folder on every machine: here it is {epochs} epochs far")
+
     def wait(self) -> None:
         """Until every rank is here."""
         if self.world > 1:

@@ -177,10 +177,11 @@ def fit(
             write(folder.checkpoint, {"history": progress.epochs})
 
     training, validation = splits(data, recipe)
+    resume = folder.state() if folder else None
+    ranks.check_same(len(resume["progress"].get("epochs", ())) if resume else 0, device, folder and folder.path)
     progress = train(
-        network, training, recipe, device, validation=validation, resume=folder.state() if folder else None,
-        after_epoch=after_epoch, ranks=ranks,
-    )  # fmt: skip
+        network, training, recipe, device, validation=validation, resume=resume, after_epoch=after_epoch, ranks=ranks
+    )
     score = evaluate(network, data.test, device, ranks)
     metrics = dataclasses.asdict(score) | {"bits": score.bits, "history": progress.epochs}
     if scales is not None:
