@@ -39,12 +39,13 @@ setup: .venv/complete
 
 # lava-nc 0.10.0 pins Python < 3.11, numpy < 2 and networkx <= 2.8.7, and sinabs 3.1.3 pins nir <= 1.0.4 and wants samna,
 # whose import runs pip against another server. Their code runs with current releases: only their metadata is
-# behind. So these two, and no others, are installed without their requirements, which the extras name instead.
+# behind. NeuroBench wants torchaudio and tonic, for data sets that nothing here reads. So these three, and no others,
+# are installed without their requirements, which the extras name instead.
 .venv/complete: pyproject.toml constraints.txt Makefile
 	$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Spikestrip needs Python 3.11 or newer")'
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[train,sim,lava,sinabs,report,fit,docs,dev]'
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-deps --ignore-requires-python lava-nc sinabs
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-deps --ignore-requires-python lava-nc sinabs neurobench
 	touch $@
 
 clean:
