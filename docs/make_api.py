@@ -16,6 +16,7 @@ PAGE = ROOT / "docs" / "api.md"
 
 ROOMS = {
     "spikestrip": "The face: `import spikestrip as ss`.",
+    "spikestrip.nn": "Trainable torch modules ([how to use them](how-to-use-modules.md)).",
     "spikestrip.operations": "What a program is made of. A step takes and gives (B, *shape); states start at zero.",
     "simulators.backends": "What a simulator is to us ([how to add one](how-to-add-a-backend.md)).",
     "deploy.verification": "Why two traces differ ([verify](verify.md)).",

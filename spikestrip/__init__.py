@@ -33,6 +33,7 @@ _LAZY = {
     "load": "convert.load",
     "save": "convert.load",
     "from_torch": "convert",
+    "nn": "train.nn",
     "simulate": "simulators.run",
     "to_lava": "simulators.backends.lava.stock",
     "verify": "deploy.verify",
@@ -58,7 +59,7 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name not in _LAZY:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(_LAZY[name]), name)
+    value = import_module(_LAZY[name]) if name == "nn" else getattr(import_module(_LAZY[name]), name)
     globals()[name] = value
     return value
 

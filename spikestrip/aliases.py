@@ -1,4 +1,5 @@
-"""``spikestrip.train``, ``spikestrip.convert``, ...: the upper floors, packages of their own, by longer names."""
+"""``spikestrip.train``, ``spikestrip.convert``, ...: the upper floors, packages of their own, by longer names; and
+``spikestrip.nn``, a room of one."""
 
 from __future__ import annotations
 
@@ -10,7 +11,7 @@ from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import ModuleType
 
-FLOORS = ("train", "convert", "simulators", "deploy")
+NAMES = {"train": "train", "convert": "convert", "simulators": "simulators", "deploy": "deploy", "nn": "train.nn"}
 HERE = Path(__file__).resolve().parents[1]
 
 
@@ -24,11 +25,12 @@ class Aliases(MetaPathFinder, Loader):
         self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
         parts = name.split(".")
-        return ModuleSpec(name, self) if parts[0] == "spikestrip" and parts[1:2] and parts[1] in FLOORS else None
+        return ModuleSpec(name, self) if parts[0] == "spikestrip" and parts[1:2] and parts[1] in NAMES else None
 
     def create_module(self, spec: ModuleSpec) -> ModuleType:
         """Raises ImportError naming the file where a module of the user's own hides a floor."""
-        real = spec.name.partition(".")[2]
+        _, name, *rooms = spec.name.split(".")
+        real = ".".join((NAMES[name], *rooms))
         floor = import_module(real.partition(".")[0])
         file = Path(floor.__file__ or "")
         if HERE not in file.resolve().parents:

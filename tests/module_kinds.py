@@ -57,6 +57,7 @@ HOMES = {
     "spikingjelly.layer": "spikingjelly.activation_based.layer",
     "norse": "norse.torch",
     "brevitas": "brevitas.nn",
+    "spikestrip": "spikestrip.nn",
 }
 FRAME = (2, 6, 6)
 
@@ -213,8 +214,26 @@ ROWS = [
     Row("norse", "LSNNCell", lambda n: _state(n, n.LSNNCell())),
     Row("norse", "IzhikevichCell", lambda n: _state(n, n.IzhikevichCell(n.tonic_spiking))),
     Row("norse", "Lift", lambda n: _state(n, n.Lift(nn.Conv2d(2, 3, 3)), n.LIF()), FRAME),
+    Row("spikestrip", "S4D", lambda n: n.S4D(6, 8)),
+    Row("spikestrip", "S4D, bilinear, LegS", lambda n: n.S4D(6, 8, rule="bilinear", init="legs")),
+    Row("spikestrip", "LRU", lambda n: n.LRU(6, 4)),
+    Row("spikestrip", "LIF", lambda n: n.LIF(6)),
+    Row("spikestrip", "LIF, soft", lambda n: n.LIF(6, 0.9, reset="soft")),
+    Row("spikestrip", "LIF, refractory", lambda n: n.LIF(6, 0.5, reset="refractory")),
+    Row("spikestrip", "SpikingSSM", lambda n: n.SpikingSSM(6, 8)),
+    Row("spikestrip", "SpikingSSM, glu, prenorm", lambda n: n.SpikingSSM(6, 8, mix="glu", norm="layer", prenorm=True)),
+    Row("spikestrip", "LRU and LIF among torch's", lambda n: nn.Sequential(n.LRU(6, 4), n.LIF(6), nn.Linear(6, 3))),
+    Row("spikestrip", "LIF of another size", lambda n: n.LIF(5)),
+    Row("spikestrip", "a class made from LIF", lambda n: type("Mended", (n.LIF,), {})(6)),
+    Row("spikestrip", "LIF beside sinabs' IAF, squeezed", lambda n: nn.Sequential(n.LIF(6), _squeezed())),
     Row("brevitas", "QuantLinear", lambda n: n.QuantLinear(6, 4, bias=True)),
 ]
+
+
+def _squeezed() -> nn.Module:
+    from sinabs.layers import IAFSqueeze
+
+    return IAFSqueeze(batch_size=1)  # type: ignore[no-any-return]
 
 
 def _single() -> Any:

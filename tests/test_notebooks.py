@@ -44,6 +44,12 @@ def test_from_a_trained_ssm_to_integers(tmp_path: Path, monkeypatch: pytest.Monk
     assert (tmp_path / "run" / "report.html").is_file()
 
 
+def test_a_spiking_ssm_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = "\n".join(executed("modules_of_ours.ipynb", tmp_path, monkeypatch))
+    assert "\n0 of " in answers  # the network's own spikes, in float64
+    assert answers.rstrip().endswith("(True, True)")
+
+
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.name)
 def test_no_output_is_stored(path: Path) -> None:
     """What a reader sees is what ran on their machine."""

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from train.config import Config
-from train.neurons.methods import spikes
+from train.neurons.methods import default_method, spikes
 from train.neurons.neuron import Neuron
 from train.neurons.sdn import Surrogate
 from train.norms import make_dropout, make_norm, normalise
@@ -25,7 +25,8 @@ from train.ssm import S4D
 
 
 class SpikingNeuron(nn.Module):
-    """A layer of H neurons, computed over the whole sequence by ``method``; ``sdn`` stands in for the shipped SDN.
+    """A layer of H neurons, computed over the whole sequence by ``method``, None for the fastest exact one on the
+    device of its input; ``sdn`` stands in for the shipped SDN.
 
     The threshold is exp(ln_vth), learned or fixed at 1; the refractory decay sigmoid(logit_tau_r) and strength
     Uth = exp(ln_uth) >= 0.
@@ -36,7 +37,7 @@ class SpikingNeuron(nn.Module):
     def __init__(self, config: Config) -> None:
         super().__init__()
         self.config = config
-        self.method = config.parallel
+        self.method: str | None = config.parallel
         self.sdn: Surrogate | None = None
         if config.learn_threshold:
             self.ln_vth = nn.Parameter(torch.zeros(config.d_model))
@@ -72,7 +73,7 @@ class SpikingNeuron(nn.Module):
             options["iterations"] = self.config.pmbc_iterations
         if self.method == "sdn":
             options["surrogate"] = self.sdn
-        return spikes(x, self.neuron(x.dtype), self.method, **options)
+        return spikes(x, self.neuron(x.dtype), self.method or default_method(x.device), **options)
 
 
 class Block(nn.Module):

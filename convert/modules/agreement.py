@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, fx, nn
 
-from convert.modules import norse, sinabs, spikingjelly
+from convert.modules import norse, own, sinabs, spikingjelly
 from convert.modules.building import Built
 from convert.modules.layouts import Layout, Taken
 from convert.modules.neurons import is_neuron
@@ -79,7 +79,7 @@ def _check_sequence(root: nn.Module, built: Built, x: np.ndarray, taken: Taken) 
     seen: dict[str, list[Any]] = {path: [] for path in built.neurons}
     for path in built.neurons:
         module = root.get_submodule(path)
-        module.register_forward_hook(lambda _, __, output, path=path: seen[path].append(_first(output)))
+        module.register_forward_hook(lambda m, _, output, path=path: seen[path].append(own.by_step(m, _first(output))))
     for module in root.modules():
         if sinabs.is_neuron(module):
             vars(module).update(batch_size=len(x), num_timesteps=steps)

@@ -9,7 +9,7 @@ from typing import Any, cast
 
 from torch import Tensor, fx, nn
 
-from convert.modules import functions, layers, norse, refused, sinabs, spikingjelly
+from convert.modules import functions, layers, norse, own, refused, sinabs, spikingjelly
 from convert.modules.functions import Constant, Sizes, arguments
 from convert.modules.layouts import Taken
 from convert.modules.neurons import STATES, Fired, add_neuron, is_neuron
@@ -83,6 +83,8 @@ class _Walk:
                 self.values[node] = self._spikingjelly(where, module, node)
             elif norse.is_neuron(module):
                 self.values[node] = self._norse(where, module, node)
+            elif own.is_own(module):
+                self.values[node] = self._own(where, module, node)
             elif spikingjelly.is_voting(module):
                 entering = self.stream(where, *arguments(where, node, ("x",)))
                 voting = spikingjelly.voting(where, module, self.builder.shapes[entering])
@@ -173,6 +175,13 @@ class _Walk:
         (source,) = arguments(path, node, ("x",))
         self.neurons[path] = spikingjelly.add_neuron(self.builder, path, module, self.stream(path, source))
         return self.neurons[path]
+
+    def _own(self, path: str, module: Any, node: fx.Node) -> str:
+        self._call_once(path)
+        (source,) = arguments(path, node, ("x",))
+        stream, neurons = own.add(self.builder, path, module, self.stream(path, source))
+        self.neurons |= neurons
+        return stream
 
     def _norse(self, path: str, module: Any, node: fx.Node) -> Fired:
         self._call_once(path)

@@ -86,7 +86,7 @@ KNOWN = (
 WAYS_OUT = {
     "softmax": "leave it out: the largest output stays the largest",
     "log_softmax": "leave it out: the largest output stays the largest",
-    "mean": "a mean over axes is an AdaptiveAvgPool, or a Linear of equal weights",
+    "mean": "a mean over axes is an AdaptiveAvgPool, or a Linear of equal weights; one over time stands outside",
     "interpolate": "nn.Upsample with mode='nearest' is known",
     "stack": "streams of one step are joined by cat; steps of a loop are made outside, `net(x[:, t])`",
     "repeat": "give the module without its loop over time, one step in each call",

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from convert.modules import neurons, norse, sinabs, spikingjelly
+from convert.modules import neurons, norse, own, sinabs, spikingjelly
 from convert.modules.tracing import ROOT
 from spikestrip.errors import Refused
 
@@ -97,6 +97,8 @@ def _layouts(path: str, module: nn.Module) -> Iterator[tuple[str, Layout]]:
 def _own(module: nn.Module) -> Layout | None:
     if neurons.is_neuron(module):
         return Layout.STEP
+    if own.is_own(module):
+        return Layout.BATCH_FIRST
     if sinabs.is_neuron(module):
         return Layout.SQUEEZED if sinabs.is_squeezed(module) else Layout.BATCH_FIRST
     if norse.is_neuron(module):

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn.modules.lazy import LazyModuleMixin
 
-from convert.modules import norse, spikingjelly
+from convert.modules import norse, own, spikingjelly
 from spikestrip.errors import BadInput, Refused
 
 LOOP = "make it one time step, `net(x[:, t])`, and keep the loop over t, and what collects its outputs, outside"
@@ -24,7 +24,7 @@ ROOT = "module"
 LIBRARIES = ("snntorch", "sinabs", "norse", "spikingjelly", "brevitas")
 MODELS = ("spikingjelly.activation_based.model", "norse.torch.models")
 """Whole networks of LIBRARIES, followed as a user's own."""
-TORCH = ("torch.nn.", "torch.ao.", "torch._dynamo.")
+LAYERS = ("torch.nn.", "torch.ao.", "torch._dynamo.", own.HOME)
 CONTAINERS = (nn.Module, nn.Sequential, nn.ModuleList, nn.ModuleDict)
 
 
@@ -66,12 +66,12 @@ def trace(root: nn.Module, sizes: tuple[int, ...] | None = None) -> fx.Graph:
 
 
 def is_leaf(module: nn.Module) -> bool:
-    """True for a layer of torch or of LIBRARIES, or of a class made from one: known whole, or not at all."""
+    """True for a layer of torch, of LIBRARIES or ours, or of a class made from one: known whole, or not at all."""
     if _is_transparent(module):
         return False
     bases = (base.__module__ for base in type(module).__mro__ if base not in CONTAINERS)
     return any(
-        (name.split(".")[0] in LIBRARIES or name.startswith(TORCH)) and not name.startswith(MODELS) for name in bases
+        (name.split(".")[0] in LIBRARIES or name.startswith(LAYERS)) and not name.startswith(MODELS) for name in bases
     )
 
 
