@@ -101,6 +101,24 @@ class _Product(nn.Module):
         return x * x
 
 
+class _Step(nn.Module):
+    """h = a*h + b x, y = Re(c h)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.angle, self.b, self.c = (nn.Parameter(torch.randn(*sizes)) for sizes in ((3,), (6, 3, 2), (3, 6, 2)))
+
+    def forward(self, x: torch.Tensor, h: torch.Tensor | None = None) -> tuple[torch.Tensor, torch.Tensor]:
+        u = (x + 0j) @ torch.view_as_complex(self.b)
+        h = u if h is None else torch.exp(1j * self.angle - 0.1) * h + u
+        return (h @ torch.view_as_complex(self.c)).real, h
+
+
+class _Fourier(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.fft.irfft(torch.fft.rfft(x), n=6)
+
+
 class _Decision(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return x if x.sum() > 0 else -x
@@ -163,6 +181,8 @@ ROWS = [
     Row("torch", "LazyLinear after a run", lambda n: _lazy(True)),
     Row("torch", "LazyLinear before", lambda n: _lazy(False)),
     Row("torch", "Linear quantised by torch.ao", lambda n: _quantised()),
+    Row("torch", "forward that steps a complex SSM", lambda n: _Step()),
+    Row("torch", "forward that convolves by FFT", lambda n: _Fourier()),
     Row("torch", "forward that transposes", lambda n: _Transposed(), (3, 4)),
     Row("torch", "forward that multiplies streams", lambda n: _Product()),
     Row("torch", "forward that decides on values", lambda n: _Decision()),

@@ -428,7 +428,7 @@ REFUSED = {
     ),
     "state for a layer": (
         lambda: forward(lambda self, x, mem: self.fc(x) + mem, fc=nn.Linear(4, 4)),
-        "module: takes the argument 'mem'",
+        "module: needs 'mem' to be used once, and its next value to be returned",
     ),
     "state made in forward": (
         lambda: forward(lambda self, x: self.lif(x, self.lif.reset_mem()), lif=hidden(init_hidden=False)),

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, fx, nn
+from torch.utils import _pytree as pytree
 
 from convert.modules import norse, own, sinabs, spikingjelly
 from convert.modules.building import Built
@@ -37,15 +38,25 @@ def check(root: nn.Module, built: Built, x: np.ndarray, graph: fx.Graph, taken: 
     """
     _to_float64(root)
     if taken.leaving is not Layout.STEP:
+        if built.states:
+            raise Refused(ROOT, "takes a state of its own in each step, and holds modules that take sequences")
         _check_sequence(root, built, x, taken)
         return
     seen: dict[str, Any] = {}
     for path in {*built.neurons, *(path for path, _ in built.arguments.values())}:
         root.get_submodule(path).register_forward_hook(lambda _, __, output, path=path: seen.update({path: output}))
     stepper = Stepper(built.program, len(x))
-    arguments = {str(node.target): None for node in graph.find_nodes(op="placeholder")[1:] if not node.args}
+    arguments: dict[str, Any] = {
+        str(node.target): None for node in graph.find_nodes(op="placeholder")[1:] if not node.args
+    }
     names = {name if isinstance(name, str) else name[0] for name in built.arguments}
     arguments |= dict.fromkeys(names)  # states: None is a neuron's zero
+    required = arguments.keys() & {held.argument for held in built.states}
+    arguments |= {
+        held.argument: torch.zeros(len(x), held.size, dtype=held.dtype)
+        for held in built.states
+        if held.argument in required
+    }
     state = ()
     for step in range(taken.steps):
         found = _run(root, "", torch.from_numpy(x.copy()), *state, **arguments)
@@ -53,6 +64,8 @@ def check(root: nn.Module, built: Built, x: np.ndarray, graph: fx.Graph, taken: 
             state = found[1:]
         streams = stepper.step(x)
         arguments |= _states(built, seen)
+        returned = pytree.tree_leaves(found)
+        arguments |= {held.argument: returned[place] for held, place in built.states.items()}
         for path, stream in built.neurons.items():
             if stream in streams:
                 _compare(path, step, seen[path], streams[stream], 0.0)
@@ -116,16 +129,22 @@ def _to_float64(root: nn.Module) -> None:
             _hold_alphas(module)
         for name, parameter in module._parameters.items():
             if parameter is not None:
-                module._parameters[name] = nn.Parameter(parameter.detach().cpu().double(), requires_grad=False)
+                module._parameters[name] = nn.Parameter(_wide(parameter.detach().cpu()), requires_grad=False)
         for name, buffer in module._buffers.items():
             if buffer is not None:
-                module._buffers[name] = buffer.cpu().double() if buffer.is_floating_point() else buffer.cpu()
+                module._buffers[name] = _wide(buffer.cpu())
         if is_neuron(module):
             states = module._buffers.keys() & {"mem", "syn", "syn_exc", "syn_inh", "spk"}
             module._buffers.update(dict.fromkeys(states, torch.zeros(0).double()))
             # snnTorch's spikes are float32, which a float64 layer after them would not take
             step = vars(module)["spike_grad"]
             vars(module)["spike_grad"] = lambda shifted, step=step: step(shifted).double()
+
+
+def _wide(tensor: Tensor) -> Tensor:
+    if tensor.is_complex():
+        return tensor.to(torch.complex128)
+    return tensor.double() if tensor.is_floating_point() else tensor
 
 
 def _hold_alphas(module: Any) -> None:

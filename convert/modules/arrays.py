@@ -13,8 +13,10 @@ from spikestrip.operations import Shape
 def array(path: str, name: str, tensor: Tensor) -> np.ndarray:
     """A copy of ``tensor``: float64 stays, narrower floats become float32, integers float64.
 
-    Raises Refused(path, ...) for what is not finite.
+    Raises Refused(path, ...) for what is complex or not finite.
     """
+    if tensor.is_complex():
+        raise Refused(path, f"{name} is complex, and here a real one is needed")
     narrow = tensor.is_floating_point() and tensor.element_size() < 8
     found: np.ndarray = tensor.detach().cpu().to(torch.float32 if narrow else torch.float64).numpy().copy()
     if not np.isfinite(found).all():

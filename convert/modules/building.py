@@ -7,9 +7,11 @@ import operator
 from collections.abc import Sequence
 from typing import Any, cast
 
+import torch
 from torch import Tensor, fx, nn
+from torch.utils import _pytree as pytree
 
-from convert.modules import functions, layers, norse, own, refused, sinabs, spikingjelly
+from convert.modules import diagonal, functions, layers, norse, own, refused, sinabs, spikingjelly
 from convert.modules.functions import Constant, Sizes, arguments
 from convert.modules.layouts import Taken
 from convert.modules.neurons import STATES, Fired, add_neuron, is_neuron
@@ -25,6 +27,7 @@ class Built:
     """A program, and where the module's own values are in it.
 
     neurons: path of a spiking neuron -> the stream of its spikes.
+    states: those of diagonal SSMs in forward itself, each with its place in all that forward returns.
     arguments: argument of forward -> (path, place) of the neuron that takes it and returns the next one at that place;
     where the argument is a list of states, (argument, place in it) instead of its name.
     """
@@ -32,6 +35,7 @@ class Built:
     program: Program
     neurons: dict[str, str]
     arguments: dict[State, tuple[str, int]]
+    states: dict[diagonal.Next, int]
 
 
 State = str | tuple[str, int]
@@ -45,7 +49,7 @@ def build(root: nn.Module, graph: fx.Graph, shape: Shape, taken: Taken) -> Built
     walk = _Walk(root, ProgramBuilder(shape, most=6 * len(graph.nodes)), taken)
     for node in graph.nodes:
         walk.visit(node)
-    return Built(walk.builder.program(walk.output), walk.neurons, walk.arguments)
+    return Built(walk.builder.program(walk.output), walk.neurons, walk.arguments, walk.states)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,7 +65,9 @@ class _Walk:
     def __init__(self, root: nn.Module, builder: ProgramBuilder, taken: Taken) -> None:
         self.root, self.builder = root, builder
         self.remembers = taken.looped or norse.is_container(root)  # what norse's neurons return is given back to them
-        self.values: dict[fx.Node, functions.Value | Fired | _Unreadable] = {}
+        self.values: dict[fx.Node, Any] = {}
+        self.held: dict[fx.Node, diagonal.Next] = {}
+        self.states: dict[diagonal.Next, int] = {}
         self.items: dict[fx.Node, tuple[str, int]] = {}  # path of a neuron, and which of its values
         self.neurons: dict[str, str] = {}
         self.called: set[str] = set()
@@ -71,8 +77,7 @@ class _Walk:
     def visit(self, node: fx.Node) -> None:
         where = _where(node)
         if node.op == "placeholder":
-            argument = _Unreadable(f"takes the argument {node.target!r}; only a neuron's state may be one")
-            self.values[node] = argument if self.values else INPUT
+            self.values[node] = diagonal.Held(str(node.target)) if self.values else INPUT
         elif node.op == "call_module":
             module = self.root.get_submodule(where)
             if is_neuron(module):
@@ -110,6 +115,10 @@ class _Walk:
         found = self.values[value]
         if isinstance(found, Fired):
             raise Refused(where, f"takes all that {_where(value)} returns, states too; make that init_hidden=True")
+        if isinstance(found, diagonal.Held):
+            raise Refused(where, f"takes the argument {found.argument!r}; only a neuron's or an SSM's state may be one")
+        if isinstance(found, diagonal.Pair):
+            raise Refused(where, f"takes {value.name!r}, which is complex; its .real is known")
         if isinstance(found, _Unreadable):
             raise Refused(where, found.reason)
         if isinstance(found, Constant):
@@ -135,9 +144,14 @@ class _Walk:
         value: Any = self.root
         for part in name.split("."):
             value = getattr(value, part)
-        if not isinstance(value, Tensor) or value.is_complex():
-            raise Refused(where, f"uses {name!r} in its forward, which is no tensor of real numbers")
-        return Constant(value.detach().cpu().double() if value.is_floating_point() else value.detach().cpu())
+        if not isinstance(value, Tensor):
+            raise Refused(where, f"uses {name!r} in its forward, which is no tensor")
+        held = value.detach().cpu()
+        wide = torch.complex128 if held.is_complex() else torch.float64 if held.is_floating_point() else held.dtype
+        return Constant(held.to(wide))
+
+    def hold(self, node: fx.Node, state: diagonal.Next) -> None:
+        self.held[node] = state
 
     def _layer(self, path: str, module: nn.Module, node: fx.Node) -> str:
         (source,) = arguments(path, node, ("x" if "x" in node.kwargs else "input",))
@@ -237,12 +251,14 @@ class _Walk:
         if node.target is operator.getitem and not isinstance(self.values.get(node.all_input_nodes[0]), Constant):
             return self._item(where, node, *node.args)
         name = node.name if where == ROOT else f"{where}.{node.name}"
+        if not functions.is_constant(self, node) and diagonal.concerns(self, node):
+            return diagonal.call(self, where, name, node)
         return functions.call(self, where, name, node)
 
     def _item(self, where: str, node: fx.Node, source: Any, place: Any) -> functions.Value | _Unreadable:
         found = self.values[source]
-        if _is_place(node) and isinstance(found, _Unreadable):
-            return found
+        if _is_place(node) and isinstance(found, diagonal.Held):
+            return _Unreadable(f"takes place {place} of {found.argument!r}; only a neuron's state may be one")
         if isinstance(found, Sizes):
             return functions.item(where, found, place)
         if not isinstance(found, Fired) or place not in range(len(found.states) + 1):
@@ -270,11 +286,25 @@ class _Walk:
                 returned |= {(_where(value), place) for place in range(len(made.states) + 1)}
             elif value in self.items:
                 returned.add(self.items[value])
+            elif value in self.held:
+                places = [place for place, each in enumerate(pytree.tree_leaves(node.args[0])) if each is value]
+                if places[-1]:  # the first is the output
+                    self.states[self.held[value]] = places[-1]
             elif value is not first and not _is_place(value):
                 raise Refused(ROOT, f"returns {value.name} beside {first.name}; a program has one output")
         for name, state in self.arguments.items():
             if state not in returned:
                 raise Refused(state[0], f"takes its state from {name!r}, but forward does not return the next one")
+        names = [each.target for each in self.values if each.op == "placeholder"]
+        order = sorted((names.index(held.argument), place) for held, place in self.states.items())
+        if [place for _, place in order] != sorted(place for _, place in order):
+            raise Refused(ROOT, "returns its states in another order than it takes them")
+        for made, held in self.held.items():
+            (taken,) = (each for each in self.values if each.op == "placeholder" and each.target == held.argument)
+            if held not in self.states or len(taken.users) > 1:
+                raise Refused(
+                    _where(made), f"needs {held.argument!r} to be used once, and its next value to be returned"
+                )
 
 
 def _is_place(node: fx.Node) -> bool:

@@ -20,7 +20,7 @@ from spikestrip.operations import Affine, Flatten, Join, Operation, Pad, Reshape
 
 @dataclasses.dataclass(frozen=True)
 class Constant:
-    """A tensor that doesn't depend on the input, in float64 where it is real."""
+    """A tensor that doesn't depend on the input, in float64 or complex128 where it isn't whole numbers."""
 
     tensor: Tensor
 
@@ -37,7 +37,7 @@ class Batch:
     """How many samples there are."""
 
 
-Value = str | Constant | Sizes | Batch | int
+Value = str | Constant | Sizes | Batch | int | torch.dtype
 
 
 class Walk(Protocol):
@@ -57,7 +57,7 @@ def call(walk: Walk, where: str, name: str, node: fx.Node) -> Value:
 
     Raises Refused(where, reason) for a function that no operation says.
     """
-    if node.all_input_nodes and all(isinstance(walk.value(each), Constant | int) for each in node.all_input_nodes):
+    if is_constant(walk, node):
         return _folded(walk, where, node)
     if node.target in MODULES:
         names, kind = MODULES[node.target]
@@ -76,6 +76,13 @@ def call(walk: Walk, where: str, name: str, node: fx.Node) -> Value:
     if node.target in FUNCTIONS:
         return FUNCTIONS[node.target](walk, where, name, node)
     raise Refused(where, f"calls {called(node)}() in its forward; {WAYS_OUT.get(called(node), KNOWN)}")
+
+
+def is_constant(walk: Walk, node: fx.Node) -> bool:
+    """True for a call that depends on nothing but constants."""
+    return bool(node.all_input_nodes) and all(
+        isinstance(walk.value(each), Constant | int | torch.dtype) for each in node.all_input_nodes
+    )
 
 
 KNOWN = (
@@ -108,7 +115,7 @@ def arguments(where: str, node: fx.Node, names: tuple[str, ...]) -> list[Any]:
     return [given.get(name) for name in names]
 
 
-def _folded(walk: Walk, where: str, node: fx.Node) -> Constant | int:
+def _folded(walk: Walk, where: str, node: fx.Node) -> Constant | int | torch.dtype:
     def known(each: fx.Node) -> Any:
         value = walk.value(each)
         return value.tensor if isinstance(value, Constant) else value
@@ -122,7 +129,7 @@ def _folded(walk: Walk, where: str, node: fx.Node) -> Constant | int:
                 made = node.target(*args, **kwargs)  # type: ignore[operator]
     except Exception as error:
         raise Refused(where, f"calls {called(node)}() on its parameters, which fails: {error}") from error
-    if isinstance(made, int):
+    if isinstance(made, int | torch.dtype):
         return made
     if not isinstance(made, Tensor):
         raise Refused(where, f"calls {called(node)}() on its parameters, which gives a {type(made).__name__}")

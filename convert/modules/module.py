@@ -25,15 +25,20 @@ def from_torch(module: nn.Module, example: Tensor) -> Program:
     """
     from convert.modules.agreement import check, steps
     from convert.modules.building import build
+    from convert.modules.complex_numbers import explained
     from convert.modules.folding import plain
     from convert.modules.loops import followed
     from convert.modules.tracing import rooted, untouched
+    from spikestrip.errors import Refused
 
     x = steps(example)
     shape = tuple(x.shape[1:])
     with untouched(module):
         root = rooted(plain(module))
-        graph, taken = followed(root, shape)
-        built = build(root, graph, shape, taken)
-        check(root, built, x, graph, taken)
+        try:
+            graph, taken = followed(root, shape)
+            built = build(root, graph, shape, taken)
+            check(root, built, x, graph, taken)
+        except Refused as refusal:
+            raise explained(refusal, root, x) from refusal
     return built.program

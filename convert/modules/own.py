@@ -8,9 +8,10 @@ import numpy as np
 from torch import Tensor, nn
 
 from convert.modules.arrays import array
+from convert.modules.diagonal import turning
 from convert.modules.program_builder import ProgramBuilder
 from spikestrip.errors import BadInput, Refused
-from spikestrip.operations import S4D, Affine, Join, Scale
+from spikestrip.operations import Affine, Join, Scale
 
 if TYPE_CHECKING:  # it is there where a module of it is, and asks for more than torch
     from train.nn import LRU
@@ -59,14 +60,10 @@ def add(builder: ProgramBuilder, path: str, module: Any, entering: str) -> tuple
 
 
 def _lru(builder: ProgramBuilder, path: str, module: LRU, entering: str) -> str:
-    """Its modes as an S4D of 4N channels with one mode each: h = h1 + i h2, where Re(b x) drives h1 and Im(b x) h2;
-    a channel gives the real or the imaginary part of one of them, and Re(c h) is a sum of these."""
+    """Its modes as the 4N channels of ``turning``, whose real and imaginary parts Re(c h) adds up."""
     a, b, c, d = (value.detach().cpu().numpy() for value in module.matrices())
-    modes, zeros, halves = np.tile(a, 4)[None], np.zeros((1, 4 * len(a))), np.full(len(a), 0.5)
-    real, imaginary = np.concatenate((halves, 0 * halves) * 2), np.concatenate((0 * halves, -halves) * 2)
-    core = S4D(modes.real, modes.imag, zeros + 1, zeros, real[None], imaginary[None], zeros[0])
     stream = builder.add(f"{path}_in", Affine(np.concatenate((b.real, b.real, b.imag, b.imag))), entering)
-    stream = builder.add(f"{path}_modes", core, stream)
+    stream = builder.add(f"{path}_modes", turning(a), stream)
     stream = builder.add(f"{path}_out", Affine(np.concatenate((c.real, -c.imag, -c.imag, -c.real), axis=1)), stream)
     skip = builder.add(f"{path}_skip", Scale(d), entering)
     return builder.add(path, Join(), stream, skip)
