@@ -16,11 +16,24 @@ from deploy.fitting.measured import Measured
 from deploy.fitting.speck import _matched
 from deploy.fitting.stages import Stage
 from simulators.run import simulate
-from spikestrip.operations import GLU, LIF, Affine, Conv2d, Flatten, Join, LayerNorm, MultiSpikeIF, Operation, SumPool2d
+from spikestrip.operations import (
+    GLU,
+    LIF,
+    Affine,
+    Conv2d,
+    Flatten,
+    Join,
+    LayerNorm,
+    MultiSpikeIF,
+    MultiSpikeLIF,
+    Operation,
+    SumPool2d,
+)
 from spikestrip.program import Layer, Program, chain
 
 ZOO = Path(__file__).parent.parent / "zoo"
 SPECK = chips.read("speck2f")
+LEAKS = MultiSpikeLIF(np.ones(2), -np.ones(2), np.full(2, 0.5))
 
 
 def conv(outputs: int, inputs: int, kernel: int, **keywords: int) -> Conv2d:
@@ -140,6 +153,7 @@ def one(operation: Operation, shape: tuple[int, ...], neuron: Operation | None =
         (one(Affine(np.ones((2, 2), np.float32)), (2,), LIF(np.ones(2), np.ones(2), np.ones(2))), "reset"),
         (one(Affine(np.ones((2, 2), np.float32)), (2,), LIF(np.array([1, 0.9]), np.ones(2))), "leak"),
         (one(Affine(np.ones((2, 2), np.float32)), (2,), MultiSpikeIF(np.ones(2), -np.arange(2.0))), "floor"),
+        (one(Affine(np.ones((2, 2), np.float32)), (2,), LEAKS), "leak"),
         (chain((2,), [("s", spike(2))]), "graded"),
         (chain((4,), [("w", Affine(np.ones((4, 4), np.float32))), ("g", GLU()), ("s", spike(2))]), "graded"),
         (chain((4,), [("w", LayerNorm(np.ones(4, np.float32), np.ones(4, np.float32))), ("s", spike(4))]), "graded"),

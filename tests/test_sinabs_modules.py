@@ -18,7 +18,7 @@ from simulators.backends.sinabs import to_sinabs
 from simulators.conformance import suite
 from simulators.run import simulate
 from spikestrip.errors import BadInput, Refused
-from spikestrip.operations import LIF, Affine, MultiSpikeIF
+from spikestrip.operations import LIF, UNBOUNDED, Affine, MultiSpikeIF
 from spikestrip.program import chain
 
 STEPS = 12
@@ -92,10 +92,33 @@ def test_leaky_neurons(seed: int, reset: str, normed: bool, synapse: bool) -> No
     np.testing.assert_allclose(found.output, expected["output"], rtol=1e-4, atol=1e-5)
 
 
+@given(st.integers(0, 2**32 - 1), st.sampled_from([None, -1.0, -0.25]), st.booleans(), st.booleans())
+@settings(max_examples=15, deadline=None)
+def test_leaky_neurons_that_send_several(seed: int, floor: float | None, normed: bool, synapse: bool) -> None:
+    """sinabs' own default LIF, between layers: its numbers of spikes are what the next layer weighs."""
+    rng = np.random.default_rng(seed)
+    firing = {"spike_threshold": torch.tensor(0.5), "min_v_mem": floor, "norm_input": normed}
+    net = nn.Sequential(
+        nn.Linear(3, 6),
+        sl.LIF(tau_mem=torch.from_numpy(rng.uniform(1, 20, 6)).float(), tau_syn=4.0 if synapse else None, **firing),
+        nn.Linear(6, 4),
+        sl.LIF(tau_mem=3.0, **firing),
+        nn.Linear(4, 2),
+    ).eval()
+    x = rng.normal(0, 8, (2, STEPS, 3)).astype(np.float32)
+    program = from_torch(net, torch.from_numpy(x[:, 0]))
+    found = NumpyBackend().run(program, x, "float32", "cpu", lambda _: None)
+    expected = streams(net, torch.from_numpy(x))
+    assert [name.split("_")[1] for name in found.numbers] == ["1", "3"]
+    for name, numbers in found.numbers.items():
+        assert np.array_equal(numbers, expected[name.split("_")[1]])
+    np.testing.assert_allclose(found.output, expected["output"], rtol=1e-4, atol=1e-4)
+
+
 @pytest.mark.parametrize(
     ("layer", "said"),
     [
-        (sl.LIF(tau_mem=3.0), "several spikes"),
+        (sl.LIF(tau_mem=3.0, reset_fn=MembraneReset()), "several spikes"),
         (sl.LIF(tau_mem=3.0, spike_fn=SingleSpike, min_v_mem=-1.0), "min_v_mem"),
         (sl.LIF(tau_mem=3.0, spike_fn=SingleSpike, reset_fn=MembraneReset(0.5)), "silent neurons too"),
         (sl.IAF(spike_fn=SingleSpike, reset_fn=MembraneSubtract(0.25)), "another value than its threshold"),
@@ -172,3 +195,12 @@ def test_the_module_is_sinabs_own() -> None:
         == 0.5
     )
     assert simulate(program, np.ones((1, 2, 2), np.float32)).spikes["n1"].sum() == 4
+
+
+def test_no_floor_is_none_in_sinabs_too() -> None:
+    """relu(v - floor) + floor with a floor that stands for none would be 0, whatever v."""
+    x = np.random.default_rng(0).normal(0.2, 0.6, (2, 40, 3)).astype(np.float32)
+    for floor in ([UNBOUNDED] * 3, [UNBOUNDED, -0.5, UNBOUNDED]):
+        program = chain((3,), [("n0", MultiSpikeIF(np.ones(3), np.array(floor)))])
+        assert NumpyBackend().run(program, x, "float32", "cpu", lambda _: None).output.sum() > 10
+        assert_module(program, x, "float32")

@@ -32,6 +32,7 @@ from spikestrip.operations import (
     FixedIF,
     Flatten,
     MultiSpikeIF,
+    MultiSpikeLIF,
     Operation,
     SumPool2d,
 )
@@ -249,6 +250,11 @@ def test_verify_excuses_nothing_in_integers() -> None:
         ),
         (
             chain((2,), [("w", Affine(np.eye(2, dtype=np.float32))), ("s", LIF(np.full(2, 0.5), np.ones(2)))]),
+            "leak is a constant",
+        ),
+        (
+            chain((2,), [("w", Affine(np.eye(2, dtype=np.float32))),
+                         ("s", MultiSpikeLIF(np.ones(2), -np.ones(2), np.full(2, 0.5)))]),
             "leak is a constant",
         ),
         (

@@ -16,7 +16,7 @@ from spikestrip.operations import OPERATIONS, FixedOperation, Operation, Spiking
 from spikestrip.program import Layer, Program
 
 INTEGERS = {kind for kind, operation in OPERATIONS.items() if issubclass(operation, FixedOperation)}
-POISONED = {"bernoulli", "clamp", "gelu", "glu", "if_several", "layer_norm", "lif_adaptive"} | INTEGERS
+POISONED = {"bernoulli", "clamp", "gelu", "glu", "if_several", "layer_norm", "lif_adaptive", "lif_several"} | INTEGERS
 POISONED |= {"max_pool2d", "reshape"}
 """No standard nodes of NIR say these exactly: their bodies are NaN, and the metadata hold them."""
 FREE = {"clamp", "fixed_input", "flatten", "join", "max_pool2d", "pad", "reshape", "threshold"}

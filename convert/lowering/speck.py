@@ -22,6 +22,7 @@ from spikestrip.operations import (
     Flatten,
     Join,
     MultiSpikeIF,
+    MultiSpikeLIF,
     SumPool2d,
 )
 from spikestrip.operations.fixed import HIGHEST, LOWEST
@@ -30,6 +31,7 @@ from spikestrip.program import INPUT, Layer, Program
 WEIGHT_BITS, STATE_BITS = 8, 16
 
 Neuron = LIF | MultiSpikeIF
+LEAKS = "its membrane decays, and a core's leak is a constant"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -162,6 +164,8 @@ class _Lowering:
             raise _refused(layer, "a threshold is not above 0")
         common = float(threshold.max())
         rows = common / threshold
+        if isinstance(neuron, MultiSpikeLIF):
+            raise _refused(layer, LEAKS)
         if isinstance(neuron, MultiSpikeIF):
             floor = _of_channels(layer, "floor", neuron.floor, channels)
             if (floor <= UNBOUNDED).all():
@@ -170,7 +174,7 @@ class _Lowering:
                 raise _refused(layer, "has several floors for one threshold")
             return rows, common, float(floor[0] * rows[0])
         if (neuron.decay != 1).any():
-            raise _refused(layer, "its membrane decays, and a core's leak is a constant")
+            raise _refused(layer, LEAKS)
         if neuron.comparison != "ge":
             raise _refused(layer, "fires above its threshold only, and a core fires at it too")
         if (neuron.bias is not None and np.any(neuron.bias)) or (neuron.v_reset is not None and np.any(neuron.v_reset)):

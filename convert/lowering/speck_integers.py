@@ -25,7 +25,7 @@ def _against_operation(operation: Operation) -> str | None:
         if (weight != np.rint(weight)).any() or weight.min(initial=0) < -128 or weight.max(initial=0) > 127:
             return f"has weights that aren't integers of 8 bits; {WRITES}"
         return None if operation.bias is None else "has a bias, which a core adds by a clock of its own"
-    if isinstance(operation, MultiSpikeIF):
+    if type(operation) is MultiSpikeIF:
         bounds = np.stack([operation.threshold, operation.floor])
         whole = (bounds == np.rint(bounds)).all() and bounds.min() >= LOWEST and bounds.max() <= HIGHEST
         return None if whole else f"has thresholds that aren't integers of 16 bits; {WRITES}"

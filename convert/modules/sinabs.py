@@ -18,7 +18,16 @@ from torch import nn
 from convert.modules.arrays import array, fitted
 from convert.modules.program_builder import ProgramBuilder
 from spikestrip.errors import Refused
-from spikestrip.operations import LIF, UNBOUNDED, LeakyIntegrator, MultiSpikeIF, Operation, Shape, SumPool2d
+from spikestrip.operations import (
+    LIF,
+    UNBOUNDED,
+    LeakyIntegrator,
+    MultiSpikeIF,
+    MultiSpikeLIF,
+    Operation,
+    Shape,
+    SumPool2d,
+)
 
 NEURONS = ("IAF", "IAFSqueeze", "LIF", "LIFSqueeze", "ExpLeak", "ExpLeakSqueeze")
 
@@ -80,14 +89,16 @@ def _neuron(path: str, module: Any, decay: np.ndarray, gain: np.ndarray | None, 
         return LIF(decay, threshold, gain=gain, reset_kind=reset)
     if firing != "MultiSpike":
         raise Refused(path, f"has spike_fn {firing}; SingleSpike and MultiSpike are known")
-    if reset != "soft" or (decay != 1).any():
+    if reset != "soft":
         raise Refused(
             path,
-            "sends several spikes in a step (MultiSpike) and leaks or resets to 0, which no operation says; "
-            "spike_fn=SingleSpike can be converted, and so can an IAF with MembraneSubtract",
+            "sends several spikes in a step (MultiSpike) and resets to 0, which no operation says; "
+            "MembraneSubtract can be converted, and so can spike_fn=SingleSpike",
         )
     lowest = np.full(shape, UNBOUNDED) if floor is None else fitted(path, "min_v_mem", floor, shape)
-    return MultiSpikeIF(threshold, lowest)
+    if gain is None and (decay == 1).all():
+        return MultiSpikeIF(threshold, lowest)
+    return MultiSpikeLIF(threshold, lowest, decay, gain)
 
 
 def _reset(path: str, module: Any, threshold: np.ndarray, shape: Shape) -> Any:

@@ -68,7 +68,10 @@ ROWS: dict[str, Row] = {
     "lif": Row("neuron"),
     "lif_refractory": Row("neuron"),
     "lif_adaptive": Row("neuron"),
-    "if_several": Row("neuron", unknown="the quotient of a neuron that sends several spikes in a step"),
+    **dict.fromkeys(
+        ("if_several", "lif_several"),
+        Row("neuron", unknown="the quotient of a neuron that sends several spikes in a step"),
+    ),
     "li": Row("neuron"),
     "s4d": Row("neuron"),
     "threshold": Row("neuron"),

@@ -8,7 +8,18 @@ import math
 import numpy as np
 
 from deploy.fitting.answer import Reason
-from spikestrip.operations import LIF, Affine, AvgPool2d, Conv2d, FixedIF, Flatten, MultiSpikeIF, Shape, SumPool2d
+from spikestrip.operations import (
+    LIF,
+    Affine,
+    AvgPool2d,
+    Conv2d,
+    FixedIF,
+    Flatten,
+    MultiSpikeIF,
+    MultiSpikeLIF,
+    Shape,
+    SumPool2d,
+)
 from spikestrip.program import INPUT, Layer, Program
 
 WEIGHTS = (Conv2d, Affine)
@@ -143,6 +154,8 @@ class _Reading:
         if isinstance(operation, MultiSpikeIF):
             if np.unique(operation.floor / operation.threshold).size > 1:
                 self.say("floor", layer.name)
+            if isinstance(operation, MultiSpikeLIF):
+                self.say("leak", layer.name)
             return
         if (operation.decay != 1).any():
             self.say("leak", layer.name)

@@ -33,6 +33,7 @@ from spikestrip.operations import (
     LeakyIntegrator,
     MaxPool2d,
     MultiSpikeIF,
+    MultiSpikeLIF,
     Operation,
     RefractoryLIF,
     Scale,
@@ -286,9 +287,9 @@ def _kernel_norm(op: S4D, steps: int) -> np.ndarray:
     return np.sqrt(squares)
 
 
-def _integrated(op: LIF | LeakyIntegrator, c: Context) -> np.ndarray:
+def _integrated(op: LIF | LeakyIntegrator | MultiSpikeLIF, c: Context) -> np.ndarray:
     gain = 1.0 if op.gain is None else np.abs(op.gain)
-    bias = 0.0 if op.bias is None else np.abs(op.bias)
+    bias = 0.0 if isinstance(op, MultiSpikeLIF) or op.bias is None else np.abs(op.bias)
     received = np.abs(op.decay) * c.memory.get("u", 0.0) + gain * c.e
     size = np.abs(op.decay * c.before["u"]) + gain * np.abs(c.x) + bias
     return np.asarray(received + c.fresh(4 * size, received))
@@ -302,9 +303,12 @@ def _li(op: LeakyIntegrator, c: Context) -> np.ndarray:
 def _several(op: MultiSpikeIF, c: Context) -> np.ndarray:
     """Of u' where numbers of spikes were recorded; else of the number: 0 where u' lies further from the next number's
     edge than rounding goes."""
-    received = c.memory.get("u", np.zeros_like(c.e)) + c.e
-    potential = c.before["u"] + c.x
-    error = received + c.fresh(4 * np.abs(potential), received)
+    potential = op.integrate(np, c.before, c.x)
+    if isinstance(op, MultiSpikeLIF):
+        error = _integrated(op, c)
+    else:
+        received = c.memory.get("u", np.zeros_like(c.e)) + c.e
+        error = received + c.fresh(4 * np.abs(potential), received)
     if c.fired is not None:
         c.memory["u"] = error + c.fresh(4 * np.abs(potential), error)
         return error
@@ -382,6 +386,7 @@ RULES: dict[str, Callable[..., Any]] = {
     "lif_refractory": _refractory,
     "lif_adaptive": _adaptive,
     "if_several": _several,
+    "lif_several": _several,
     "bernoulli": _bernoulli,
     **{kind: _integers for kind, each in OPERATIONS.items() if issubclass(each, FixedOperation)},
 }

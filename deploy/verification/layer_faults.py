@@ -7,7 +7,7 @@ decision contradicts it beyond rounding.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import ModuleType
 from typing import Any
 
@@ -79,21 +79,14 @@ class _Unreset(LIF):
         return {"u": potential}
 
 
-class _ToZero(MultiSpikeIF):
-    """Where it sends, nothing is left."""
+def _otherwise(operation: MultiSpikeIF, left: Callable[..., tuple[Array, Array]]) -> Any:
+    """``operation`` with a reset of what ``left`` makes of (xp, u', numbers)."""
+    own = type(operation)
 
-    def reset(self, xp: ModuleType, state: State, potential: Array, spikes: Array) -> State:
-        return super().reset(xp, state, potential * (spikes == 0), xp.zeros_like(spikes))
+    def reset(self: MultiSpikeIF, xp: ModuleType, state: State, potential: Array, spikes: Array) -> State:
+        return own.reset(self, xp, state, *left(xp, potential, spikes))
 
-
-class _One(MultiSpikeIF):
-    def reset(self, xp: ModuleType, state: State, potential: Array, spikes: Array) -> State:
-        return super().reset(xp, state, potential, xp.minimum(spikes, xp.ones_like(spikes)))
-
-
-class _Kept(MultiSpikeIF):
-    def reset(self, xp: ModuleType, state: State, potential: Array, spikes: Array) -> State:
-        return super().reset(xp, state, potential, xp.zeros_like(spikes))
+    return type(own.__name__, (own,), {"reset": reset})(**vars(operation))
 
 
 def _resets(operation: Deciding) -> Iterator[tuple[str, Deciding]]:
@@ -112,12 +105,14 @@ def _resets(operation: Deciding) -> Iterator[tuple[str, Deciding]]:
     elif isinstance(operation, MultiSpikeIF):
         without = dataclasses.replace(operation, floor=np.full_like(operation.floor, -np.finfo(np.float64).max))
         yield "no floor under the potential", without
-        for description, other in (
-            ("a reset to 0", _ToZero),
-            ("one threshold subtracted, however many are sent", _One),
-        ):
-            yield description, other(**vars(operation))
-        yield "no reset at all", _Kept(**vars(operation))
+        none = "no reset at all", lambda xp, u, sent: (u, xp.zeros_like(sent))
+        zero = "a reset to 0", lambda xp, u, sent: (u * (sent == 0), xp.zeros_like(sent))
+        one = (
+            "one threshold subtracted, however many are sent",
+            lambda xp, u, sent: (u, xp.minimum(sent, xp.ones_like(sent))),
+        )
+        for description, left in (zero, one, none):
+            yield description, _otherwise(operation, left)
 
 
 def _wrong(operation: Deciding, entering: np.ndarray, spikes: np.ndarray, bound: np.ndarray) -> int:

@@ -50,7 +50,7 @@ def departures(platform: Platform, reference: Rules, resets: Collection[str]) ->
         if set(resets) - {theirs}:
             found.append(_rule("reset", RESET[theirs], reset=theirs))
         found += _edits(row)
-    if platform.several:
+    if row is not None and row.several:
         text = "sends several spikes in one step where u reaches twice the threshold"
         found.append(Change("several spikes", text, lambda before: dataclasses.replace(before, several=True)))
     if platform.late is not None:

@@ -74,7 +74,7 @@ class _Checker:
         self.loaded = dataclasses.replace(loaded, graph=_standard(loaded.graph)) if ours else loaded
         self.flat, *_ = flatten(self.loaded.graph)
         self.rules = rules
-        self.runs: dict[tuple[str, str, bool], Fired] = {}
+        self.runs: dict[tuple[str, str], Fired] = {}
         self.answers: list[Fired] = []
         self.reference = Machine(rules)
         try:
@@ -99,7 +99,7 @@ class _Checker:
     def run(self, machine: Machine, program: Program | None = None) -> Fired:
         """What ``machine`` fires; equal programs run once."""
         program = program or machine.program(self.loaded)
-        key = (program.sha256, machine.dtype, machine.several)
+        key = (program.sha256, machine.dtype)
         if key not in self.runs:
             self.runs[key] = fire(program, self.x, machine.dtype, self.spiking)
         return self.runs[key]

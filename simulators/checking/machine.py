@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import dataclasses
 from collections.abc import Callable
-from types import ModuleType
 from typing import Literal
 
 import nir
@@ -15,7 +14,7 @@ from convert.formats.nir.reading import standard
 from convert.formats.nir.reading.loading import Loaded
 from convert.formats.nir.reading.rules import Rules
 from spikestrip.execution import Stepper
-from spikestrip.operations import LIF, Affine, Array, Delay, Operation, State
+from spikestrip.operations import LIF, UNBOUNDED, Affine, Delay, MultiSpikeLIF, Operation
 from spikestrip.program import Layer, Program
 
 Dtype = Literal["float64", "float32"]
@@ -31,7 +30,7 @@ TOLERANCE = {"float64": 1e-9, "float32": 1e-4}
 class Machine:
     """rules: of the reader. late: what answers one step later than NIR says. edits: done before the graph is read.
 
-    several: a neuron sends floor(u/threshold) spikes in one step.
+    several: what NIR reads as an LIF (without bias) sends as many spikes in a step as its threshold fits into u.
     """
 
     rules: Rules
@@ -68,21 +67,11 @@ def edited(graph: nir.NIRGraph, edits: tuple[Edit, ...]) -> nir.NIRGraph:
     return nir.NIRGraph(nodes, graph.edges, metadata=graph.metadata, type_check=False)
 
 
-@dataclasses.dataclass(eq=False)
-class SeveralSpikes(LIF):
-    """Sinabs' neuron: floor(u'/threshold) spikes in one step, each subtracting the threshold."""
-
-    def fire(self, state: State, potential: Array) -> Array:
-        return np.where(potential > 0, np.trunc(potential / self.threshold), 0)
-
-    def reset(self, xp: ModuleType, state: State, potential: Array, spikes: Array) -> State:
-        return {"u": potential - self.threshold * spikes}
-
-
 def _several(operation: Operation) -> Operation:
     if not isinstance(operation, LIF):
         return operation
-    return SeveralSpikes(**{field.name: getattr(operation, field.name) for field in dataclasses.fields(LIF)})
+    zero = np.zeros_like(operation.threshold)
+    return MultiSpikeLIF(operation.threshold, zero + UNBOUNDED, operation.decay, operation.gain)
 
 
 def _one_late(program: Program, layer: Layer) -> list[Layer]:

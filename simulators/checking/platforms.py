@@ -24,7 +24,6 @@ class Platform:
     """source: what the rule was read from. importer: its row in the reader's table, or None.
 
     integrate and late hold where there is no importer; dt: None takes the reference's.
-    several: sends floor(u/threshold) spikes in a step.
     """
 
     name: str
@@ -33,7 +32,6 @@ class Platform:
     integrate: str = "euler"
     dt: float | None = None
     late: Late = None
-    several: bool = False
 
     def machine(self, reference: Rules) -> Machine:
         """How this platform runs a graph whose reference is run by ``reference``."""
@@ -42,7 +40,7 @@ class Platform:
             return Machine(dataclasses.replace(reference, dt=dt, integrate=self.integrate), late=self.late)
         row = IMPORTERS[self.importer]
         rules = Rules(dt=row.dt or dt, integrate=f"{IMPORTER}{self.importer}")
-        return Machine(rules, "float64" if self.importer in FLOAT64 else "float32", self.late, self.several)
+        return Machine(rules, "float64" if self.importer in FLOAT64 else "float32", self.late)
 
     def obstacle(self, loaded: Loaded, flat: Flat, cyclic: str | None) -> Obstacle | None:
         """Why there is no answer to this graph here, by node; None where there may be. ``flat``: it without
@@ -123,7 +121,7 @@ PLATFORMS = (
     Platform("norse", IMPORTERS["norse"].version, "norse"),
     Platform("norse (no dt given)", IMPORTERS["norse"].version, "norse", dt=NORSE_DT),
     Platform("spikingjelly", IMPORTERS["spikingjelly"].version, "spikingjelly"),
-    Platform("sinabs", IMPORTERS["sinabs"].version, "sinabs", several=True),
+    Platform("sinabs", IMPORTERS["sinabs"].version, "sinabs"),
     Platform("lava (float)", IMPORTERS["lava"].version, "lava", late="synapse"),
     Platform(DEFAULTS, "2.6"),
     Platform("nengo", PAPER, integrate="exponential"),

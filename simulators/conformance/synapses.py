@@ -13,6 +13,7 @@ from simulators.conformance.case import ROUNDING, Case
 from spikestrip.operations import (
     GLU,
     LIF,
+    UNBOUNDED,
     Affine,
     AvgPool2d,
     Conv1d,
@@ -23,6 +24,7 @@ from spikestrip.operations import (
     LeakyIntegrator,
     MaxPool2d,
     MultiSpikeIF,
+    MultiSpikeLIF,
     Operation,
     Pad,
     Reshape,
@@ -67,6 +69,12 @@ def graded(dtype: Dtype) -> Iterator[Case]:
     yield alone("if_several", "edges", several, rng.integers(-6, 9, (3, 30, 4)) / 4)
     yield alone("if_several", "noise", several, normal(2, 40, 4))
     yield dataclasses.replace(alone("if_several", "nan", several, np.full((1, 3, 4), np.nan)), faulty=True)
+    decay, gain, own = np.array([0.5, 0.25, 0.75, 0.0]), np.array([1, 2, 0.5, 1]), np.random.default_rng(22)
+    leaking = MultiSpikeLIF(several.threshold, several.floor, decay, gain)
+    yield alone("lif_several", "edges", leaking, own.integers(-6, 9, (3, 30, 4)) / 4)
+    unbounded = MultiSpikeLIF(several.threshold, np.full(4, UNBOUNDED), own.uniform(0, 1, 4))
+    yield alone("lif_several", "noise", unbounded, own.normal(size=(2, 40, 4)))
+    yield dataclasses.replace(alone("lif_several", "nan", unbounded, np.full((1, 3, 4), np.nan)), faulty=True)
     yield alone("glu", "noise", GLU(), normal(2, 5, 8), small)
     yield alone("layer_norm", "noise", networks.layer_norm(rng, 7), normal(2, 5, 7), small)
     yield alone("layer_norm", "constant", LayerNorm(np.ones(4, np.float32), np.ones(4, np.float32)), np.ones((1, 3, 4)))

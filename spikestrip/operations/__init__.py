@@ -24,7 +24,7 @@ from spikestrip.operations.graded import GLU, LayerNorm
 from spikestrip.operations.linear import Affine, Join, Scale
 from spikestrip.operations.max_pool import MaxPool2d
 from spikestrip.operations.neurons import LIF, LeakyIntegrator, RefractoryLIF
-from spikestrip.operations.several import UNBOUNDED, MultiSpikeIF
+from spikestrip.operations.several import UNBOUNDED, MultiSpikeIF, MultiSpikeLIF
 from spikestrip.operations.shaping import Pad, Reshape
 from spikestrip.operations.ssm import S4D
 from spikestrip.operations.wiring import Delay, Flatten, Threshold
@@ -34,7 +34,7 @@ OPERATIONS: dict[str, type[Operation]] = {
     for operation in (
         *(Affine, Scale, Join, S4D, LIF, RefractoryLIF, AdaptiveLIF, LeakyIntegrator, GLU, LayerNorm),
         *(Conv1d, Conv2d, SumPool2d, AvgPool2d, MaxPool2d, Flatten, Reshape, Pad, Delay, Threshold),
-        *(Bernoulli, GELU, Clamp, MultiSpikeIF),
+        *(Bernoulli, GELU, Clamp, MultiSpikeIF, MultiSpikeLIF),
         *(FixedInput, FixedAffine, FixedScale, FixedS4D, FixedCurrent, FixedLIF, FixedIF, FixedReadout),
         *(FixedModes, FixedProgrammedLIF, FixedRefractoryLIF),
     )
@@ -75,6 +75,7 @@ __all__ = [
     "LeakyIntegrator",
     "MaxPool2d",
     "MultiSpikeIF",
+    "MultiSpikeLIF",
     "Operation",
     "Pad",
     "RefractoryLIF",

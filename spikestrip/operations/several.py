@@ -1,4 +1,4 @@
-"""Sinabs' main neuron: integrate-and-fire that sends several spikes in one step, with a floor under its potential."""
+"""Sinabs' main neurons: they send several spikes in one step, and may have a floor under their potential."""
 
 from __future__ import annotations
 
@@ -81,3 +81,20 @@ class MultiSpikeIF(Operation):
     def count(self, x: np.ndarray, binary: bool) -> dict[str, np.ndarray | int]:
         # threshold*y; the division is a comparison ladder on a chip
         return {"state_macs": self.threshold.size, "state_updates": self.threshold.size}
+
+
+@dataclasses.dataclass(eq=False)
+class MultiSpikeLIF(MultiSpikeIF):
+    """LIF with MultiSpike and MembraneSubtract of sinabs 3.1.3, which is what its importer makes of a NIR LIF.
+
+    u'[t] = decay*u[t-1] + gain*I[t];  y and u as of MultiSpikeIF
+
+    Arrays as there; ``gain`` is None where it is 1 (sinabs' norm_input: 1 - decay).
+    """
+
+    kind: ClassVar[str] = "lif_several"
+    decay: np.ndarray
+    gain: np.ndarray | None = None
+
+    def integrate(self, xp: ModuleType, state: State, x: Array) -> Array:
+        return self.decay * state["u"] + (x if self.gain is None else self.gain * x)

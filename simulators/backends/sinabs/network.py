@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any, Literal
 
 import array_api_compat.torch as xp
+import numpy as np
 import sinabs.layers as sl
 import torch
 from torch import Tensor, nn
@@ -14,12 +15,14 @@ from simulators.backends.sinabs import neurons
 from spikestrip.errors import Refused
 from spikestrip.operations import (
     LIF,
+    UNBOUNDED,
     Affine,
     Conv2d,
     FixedIF,
     Flatten,
     LeakyIntegrator,
     MultiSpikeIF,
+    MultiSpikeLIF,
     Operation,
     SumPool2d,
 )  # fmt: skip
@@ -108,8 +111,9 @@ def _module(operation: Operation, dtype: torch.dtype) -> nn.Module:
         return _gained(bound, neurons.lif(bound))
     if isinstance(operation, LeakyIntegrator) and operation.bias is None:
         return _gained(bound, neurons.leaky_integrator(bound))
-    if isinstance(operation, MultiSpikeIF):
-        return neurons.several(bound)
+    if isinstance(operation, MultiSpikeIF) and np.unique(operation.floor <= UNBOUNDED).size == 1:
+        several = neurons.several(bound)
+        return _gained(bound, several) if isinstance(operation, MultiSpikeLIF) else several
     if isinstance(operation, FixedIF):
         return neurons.whole(operation)
     layers = list(_torch_layers(operation, bound))

@@ -18,7 +18,7 @@ import sinabs.layers as sl  # never sinabs.backend: it imports samna, whose impo
 import torch
 from sinabs.activation import MembraneReset, MembraneSubtract, MultiSpike, SingleSpike
 
-from spikestrip.operations import FixedIF
+from spikestrip.operations import UNBOUNDED, FixedIF, MultiSpikeLIF
 from spikestrip.operations.fixed import HIGHEST, LOWEST
 
 
@@ -34,9 +34,7 @@ def lif(neuron: Any) -> sl.LIF:
     }
     if bool((neuron.decay == 1).all()):
         return sl.IAF(**firing)
-    layer = sl.LIF(tau_mem=1.0, train_alphas=True, norm_input=False, **firing)
-    layer.alpha_mem.data = neuron.decay
-    return layer
+    return _leaking(neuron, firing)
 
 
 def leaky_integrator(neuron: Any) -> sl.ExpLeak:
@@ -45,11 +43,21 @@ def leaky_integrator(neuron: Any) -> sl.ExpLeak:
     return layer
 
 
-def several(neuron: Any) -> sl.IAF:
-    """It rounds at its floor: relu(v - floor) + floor."""
-    return sl.IAF(
-        spike_threshold=neuron.threshold, spike_fn=MultiSpike, reset_fn=MembraneSubtract(), min_v_mem=neuron.floor
-    )
+def several(neuron: Any) -> sl.LIF | sl.IAF:
+    """It rounds at its floor, if it has one: relu(v - floor) + floor."""
+    firing = {
+        "spike_threshold": neuron.threshold,
+        "spike_fn": MultiSpike,
+        "reset_fn": MembraneSubtract(),
+        "min_v_mem": None if bool((neuron.floor <= UNBOUNDED).all()) else neuron.floor,
+    }
+    return _leaking(neuron, firing) if isinstance(neuron, MultiSpikeLIF) else sl.IAF(**firing)
+
+
+def _leaking(neuron: Any, firing: dict[str, Any]) -> sl.LIF:
+    layer = sl.LIF(tau_mem=1.0, train_alphas=True, norm_input=False, **firing)
+    layer.alpha_mem.data = neuron.decay
+    return layer
 
 
 def whole(neuron: FixedIF) -> sl.IAF:

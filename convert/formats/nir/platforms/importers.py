@@ -11,14 +11,11 @@ import numpy as np
 
 from convert.formats.nir.reading.rules import Leak, leak
 from spikestrip.errors import BadInput
-from spikestrip.operations import LIF, LeakyIntegrator, MultiSpikeIF
+from spikestrip.operations import LIF, UNBOUNDED, LeakyIntegrator, MultiSpikeIF, MultiSpikeLIF
 from spikestrip.operations.neurons import Comparison
 
 SYNAPSES = ("Affine", "Linear")
 FRAMES = ("Conv1d", "Conv2d", "SumPool2d", "AvgPool2d")  # not Flatten: snnTorch counts the batch as its first axis
-
-
-SEVERAL = "several spikes in one step"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,7 +28,8 @@ class Importer:
     and how. unknown: what it does at all others. uniform: parameters that must be one number for a layer.
     cycles: what it makes of them where not what NIR says; "" where one neuron in a cycle runs. joins: False where nodes
     that add streams may run before what feeds them. starts_at: the parameter that is the first potential; "" is 0.
-    remark: what is said of a graph with an LIF. one_axis: stops at an LI or LIF of several axes.
+    several: sends trunc(v/v_threshold) spikes in a step, subtracting each. one_axis: stops at an LI or LIF of several
+    axes.
     """
 
     version: str
@@ -50,7 +48,7 @@ class Importer:
     one_axis: bool = False
     leaks_to_zero: bool = False
     starts_at: Literal["", "v_leak", "v_reset"] = ""
-    remark: str = ""
+    several: bool = False
 
 
 BATCH = "changes: it counts the batch as the first axis"
@@ -94,7 +92,7 @@ IMPORTERS = {
         unit_gain=True,
         one_axis=True,
         leaks_to_zero=True,
-        remark=f"Sinabs sends {SEVERAL} where v >= 2*v_threshold; here it is one",
+        several=True,
     ),
     "lava": Importer(
         *("NIR's example", "euler", 1e-4, "ignored", "zero", "gt", (*SYNAPSES, "LIF")),
@@ -118,7 +116,7 @@ def refusal(name: str, kind: str) -> str | None:
     return None if kind in row.takes else f"is a {kind}, which {name} {row.apart.get(kind, row.unknown)}"
 
 
-def lif(row: Importer, node: nir.LIF, dt: float) -> LIF:
+def lif(row: Importer, node: nir.LIF, dt: float) -> LIF | MultiSpikeLIF:
     """The neuron that an importer makes of an LIF node. Raises BadInput where it would stop."""
     dt = dt if row.dt is None else row.dt
     _check(row, node, dt)
@@ -132,6 +130,8 @@ def lif(row: Importer, node: nir.LIF, dt: float) -> LIF:
         result = Leak(result.decay, one, result.bias)
     if row.unit_gain:
         result = Leak(result.decay, one, result.bias)
+    if row.several:
+        return MultiSpikeLIF(threshold, np.full(threshold.shape, UNBOUNDED), _alpha(node.tau))
     return LIF(
         result.decay,
         threshold,
@@ -153,7 +153,7 @@ def li(row: Importer, node: nir.LI) -> LeakyIntegrator:
     for field, expected in (("v_leak", 0.0), ("r", 1.0)):
         if np.any(np.asarray(getattr(node, field)) != expected):
             raise BadInput(field, f"is not {expected:g}, which this importer stops at")
-    return LeakyIntegrator(np.exp(-1 / np.asarray(node.tau, np.float64)))
+    return LeakyIntegrator(_alpha(node.tau))
 
 
 def iaf(node: nir.IF) -> MultiSpikeIF:
@@ -161,6 +161,12 @@ def iaf(node: nir.IF) -> MultiSpikeIF:
     in one step, and a floor at minus the threshold; r and v_reset are left out."""
     threshold = np.asarray(node.v_threshold, np.float64)
     return MultiSpikeIF(threshold, -threshold)
+
+
+def _alpha(tau: np.ndarray) -> np.ndarray:
+    """The decay that Sinabs takes: exp(-1/tau), both in float32, whatever the file holds."""
+    rate: np.ndarray = -1 / np.asarray(tau, np.float32)
+    return np.exp(rate.astype(np.float64)).astype(np.float32).astype(np.float64)
 
 
 def wiring(name: str, paths: Mapping[str, str], edges: Iterable[tuple[str, str, bool]]) -> tuple[str, str] | None:

@@ -87,8 +87,6 @@ class _Builder:
         self.shapes: dict[str, Shape] = {}
         self.imported_by = rules.integrate.removeprefix(IMPORTER) if rules.integrate.startswith(IMPORTER) else ""
         self.importer = importers.importer(self.imported_by) if self.imported_by else None
-        if self.importer and self.importer.remark and any(isinstance(node, nir.LIF) for node in flat.nodes.values()):
-            self.remarks.append(self.importer.remark)
 
     def check_wiring(self) -> None:
         """Raise BadInput where the importer is known to run these edges otherwise, or may; not for the dialect that
