@@ -12,7 +12,7 @@ from spikestrip.errors import BadInput
 from spikestrip.files import existing
 from spikestrip.program import Program
 
-CHECKPOINTS = (".pt", ".safetensors")
+CHECKPOINTS = (".pt", ".pth", ".ckpt", ".safetensors")
 
 
 def reading(path: str | os.PathLike[str], rules: Rules | None = None) -> Reading:

@@ -31,6 +31,40 @@ class S4DKernel(nn.Module):
         return 2 * torch.einsum("hn,hnl->hl", c * (dta.exp() - 1) / a, power).real
 
 
+LIMITS = {"omega_min": 1e-6, "omega_max": 2.0, "eta_min": 0.1, "eta_max": 3.0}
+
+
+class LoongSpikeKernel(S4DKernel):
+    """LongSpike's: each mode ``terms`` times, moved by omega and scaled by eta, and its epsilon in the division."""
+
+    def __init__(self, width: int, modes: int, terms: int = 2, learned: bool = True) -> None:
+        super().__init__(width, modes)
+        if learned:
+            self.omega_logit, self.eta_logit = parameter(terms), parameter(terms)
+        else:
+            self.register_buffer("omega", torch.linspace(0, 0.3, terms))
+            self.register_buffer("eta", torch.linspace(0.7, 0.3, terms))
+
+    def fractions(self) -> tuple[Tensor, Tensor]:
+        if hasattr(self, "omega"):
+            return self.omega, self.eta
+        low = (LIMITS["omega_min"], LIMITS["eta_min"])
+        high = (LIMITS["omega_max"], LIMITS["eta_max"])
+        logits = (self.omega_logit, self.eta_logit)
+        return tuple(a + torch.sigmoid(x) * (b - a) for a, b, x in zip(low, high, logits, strict=True))
+
+    def forward(self, length: int) -> Tensor:
+        c = torch.view_as_complex(self.C)[0]
+        a = torch.complex(-self.log_A_real.exp(), self.A_imag)
+        total = torch.zeros(len(c), length, dtype=c.real.dtype)
+        for omega, eta in zip(*self.fractions(), strict=True):
+            moved = eta * a - omega
+            dta = moved * self.log_dt.exp()[:, None]
+            power = (dta[..., None] * torch.arange(length)).exp()
+            total += 2 * torch.einsum("hn,hnl->hl", eta * c * (dta.exp() - 1) / (moved + 1e-8), power).real
+        return total
+
+
 class SSMKernelDiag(nn.Module):
     """The S4 code's kernel with its own B, of which ``copies`` systems are shared by all channels in turn."""
 
@@ -183,6 +217,76 @@ class Classifier(nn.Module):
     def forward(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
         x, trains = self.model(self.encoder(x).mT)
         return self.decoder[0].output_transform(x.mean(-1)), trains
+
+
+class AdaptiveEmbedding(nn.Module):
+    def __init__(self, cutoffs: list[int], width: int, narrower: int) -> None:
+        super().__init__()
+        sizes = [end - begin for begin, end in zip([0, *cutoffs], cutoffs, strict=False)]
+        self.ends, self.width = cutoffs, width
+        if narrower == 1:
+            self.emb_layers = nn.ModuleList([nn.Embedding(cutoffs[-1], width)])
+            return
+        widths = [width // narrower**place for place in range(len(sizes))]
+        self.emb_layers = nn.ModuleList(nn.Embedding(*pair) for pair in zip(sizes, widths, strict=True))
+        self.emb_projs = nn.ParameterList(parameter(width, each) for each in widths)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        if len(self.emb_layers) == 1:
+            return self.emb_layers[0](tokens) * self.width**0.5
+        rows = []
+        for token in tokens.flatten().tolist():
+            place = next(place for place, end in enumerate(self.ends) if token < end)
+            row = self.emb_layers[place].weight[token - [0, *self.ends][place]]
+            rows.append(self.emb_projs[place] @ row * self.width**0.5)
+        return torch.stack(rows).unflatten(0, tokens.shape)
+
+
+class AdaptiveSoftmax(nn.Module):
+    """ProjectedAdaptiveLogSoftmax, tied to an embedding; projections are shared from the second on."""
+
+    def __init__(self, embedding: AdaptiveEmbedding) -> None:
+        super().__init__()
+        tables = [layer.weight for layer in embedding.emb_layers]
+        self.cluster_weight = parameter(len(embedding.ends) - 1, tables[0].shape[1])
+        self.cluster_bias = parameter(len(embedding.ends) - 1)
+        self.out_layers_biases = nn.ParameterList(parameter(len(table)) for table in tables)
+        self.out_projs = nn.ParameterList()
+        if len(tables) > 1:
+            self.out_projs.append(parameter(embedding.width, embedding.width))
+        self.shared = [[*tables], [*getattr(embedding, "emb_projs", [])], embedding.ends]
+
+    def log_probabilities(self, hidden: Tensor) -> Tensor:
+        """Of every token, (B, T, V)."""
+        tables, projections, ends = self.shared
+        count = len(ends) - 1
+        first = self.out_projs[0] if len(self.out_projs) else torch.eye(hidden.shape[-1]).to(hidden)
+        if len(tables) == 1:
+            whole = hidden @ tables[0].T + self.out_layers_biases[0]
+            tails = [whole[..., ends[i] : ends[i + 1]] for i in range(count)]
+            head = whole[..., : ends[0]]
+        else:
+            head = hidden @ first @ tables[0].T + self.out_layers_biases[0]
+            tails = [hidden @ projections[i] @ tables[i].T + self.out_layers_biases[i] for i in range(1, count + 1)]
+        clusters = hidden @ first @ self.cluster_weight.T + self.cluster_bias
+        head = torch.cat((head, clusters), -1).log_softmax(-1)
+        parts = [head[..., : ends[0]]]
+        parts += [head[..., -i, None] + tail.log_softmax(-1) for i, tail in enumerate(tails, 1)]
+        return torch.cat(parts, -1)
+
+
+class LanguageModel(nn.Module):
+    """SequenceLightningModule of an AdaptiveLMTask: the loss is registered twice."""
+
+    def __init__(self, cutoffs: list[int], model: nn.Module, width: int, narrower: int) -> None:
+        super().__init__()
+        embedding = AdaptiveEmbedding(cutoffs, width, narrower)
+        self.encoder, self.model = nn.Sequential(embedding), model
+        self.loss = self.loss_val = AdaptiveSoftmax(embedding)
+
+    def forward(self, tokens: Tensor) -> tuple[Tensor, list[Tensor]]:
+        x, trains = self.model(self.encoder(tokens).mT)
+        return self.loss.log_probabilities(x.mT), trains
 
 
 class ShippedSDN(nn.Module):

@@ -14,8 +14,11 @@ from commands import run
 from torch import nn
 
 from convert.to_nir import command as to_nir
+from simulators.backends.numpy import NumpyBackend
 from simulators.reference import reference
 from spikestrip.errors import BadInput
+from spikestrip.operations import S4D, Join, Threshold
+from spikestrip.program import INPUT, Layer, Program
 from train.checkpoint import load
 from train.neurons import sdn
 
@@ -100,6 +103,126 @@ def test_pspikessm_gives_the_spikes_of_its_own_equations(tmp_path, options, tole
     facts["residual"] = "R" if options.get("residual", True) else None
     facts["kernel"] = KERNEL | {"disc": options.get("disc", "zoh")}
     check_equal(theirs, saved(tmp_path, theirs, facts), signal(), tolerance)
+
+
+@pytest.mark.parametrize("learned", [True, False])
+@pytest.mark.filterwarnings("ignore:.*derived weights")
+def test_longspike_gives_the_spikes_of_its_own_equations(tmp_path, learned):
+    theirs = spikingssm()
+    for layer in theirs.model.s4_layers:
+        layer.kernel = official.LoongSpikeKernel(WIDTH, MODES, 3, learned)
+    facts = SPIKING | ({"fraction": official.LIMITS} if learned else {})
+    path = saved(tmp_path, theirs, facts)
+    check_equal(theirs, path, signal(), 1e-5)
+    assert load(path).network.config.d_state == 3 * MODES
+    if learned:
+        refused(saved(tmp_path, theirs, SPIKING), "fraction")
+        refused(saved(tmp_path, theirs, facts | {"fraction": {"omega_max": 2.0}}), "omega_min")
+    theirs = spikingssm(diagonal=("zoh", "exp"))
+    for layer in theirs.model.s4_layers:
+        layer.kernel.omega_logit = layer.kernel.eta_logit = nn.Parameter(torch.zeros(2))
+    refused(saved(tmp_path, theirs, facts | {"kernel": KERNEL, "fraction": official.LIMITS}), "SSMKernelFrac")
+
+
+@pytest.mark.parametrize("narrower", [1, 2])
+@pytest.mark.filterwarnings("ignore:.*derived weights")
+def test_the_adaptive_embedding_and_softmax_of_language_models(tmp_path, narrower):
+    """The network ends in logits; log-probabilities are made of them as docs/importing.md says."""
+    torch.manual_seed(4)
+    ends, layers = [5, 8, 12], [official.SS4D(8, official.S4DKernel(8, MODES), "own") for _ in range(2)]
+    theirs = official.LanguageModel(ends, official.SpikingSSM(layers, "layer", True, 8), 8, narrower).eval()
+    path = saved(tmp_path, theirs, SPIKING | {"prenorm": True, "readout": "sequence"}, wrapped=True)
+    network, x = load(path).network, torch.randint(12, (3, 40))
+    ours = reference(network, x[..., None].numpy(), "iterative", "float64", "cpu")
+    with torch.no_grad():
+        expected, trains = theirs.double()(x)
+    for theirs_, spikes in zip(trains, ours.spikes.values(), strict=True):
+        assert 0.02 < float(theirs_.mean()) < 0.98
+        np.testing.assert_array_equal(spikes, theirs_.mT.numpy())
+    logits = torch.from_numpy(ours.output)
+    tokens, clusters = logits[..., :12], logits[..., 12:]
+    head = torch.cat((tokens[..., :5], clusters), -1).log_softmax(-1)
+    parts = [head[..., :5], *(head[..., -i, None] + tokens[..., ends[i - 1] : ends[i]].log_softmax(-1) for i in (1, 2))]
+    torch.testing.assert_close(torch.cat(parts, -1), expected, rtol=1e-5, atol=1e-5)
+    whole = torch.load(path)["state_dict"]
+    for name, value in whole.items():
+        if not name.startswith("loss_val."):
+            torch.save({key: held for key, held in whole.items() if key != name}, path)
+            refused(path)
+        torch.save(whole | {name: value[..., None]}, path)
+        refused(path)
+
+
+class Opened:
+    def __reduce__(self):
+        return (open, ("trapped", "w"))
+
+
+class Hyperparameters(dict):
+    """As OmegaConf's, of a package that isn't here."""
+
+
+@pytest.mark.parametrize("within", ["", "net.", "_orig_mod.module."])
+def test_lightning_checkpoints_are_read_without_their_objects(tmp_path, monkeypatch, within):
+    monkeypatch.chdir(tmp_path)
+    theirs = spikingssm()
+    settings = Hyperparameters(model={"d_model": WIDTH})
+    settings.owner = Path("callback")
+    content = {
+        "epoch": 3, "pytorch-lightning_version": "1.9.3", "hyper_parameters": settings,
+        "callbacks": {"Opened": Opened()},
+        "state_dict": {within + name: value for name, value in theirs.state_dict().items()},
+        "optimizer_states": [{"state": {}, "param_groups": [{"lr": 1e-3}]}],
+    }  # fmt: skip
+    path = tmp_path / "last.ckpt"
+    torch.save(content, path)
+    (tmp_path / "official.json").write_text(json.dumps(SPIKING))
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            pickle, "Unpickler", None
+        )  # torch has one of its own, which calls nothing but what is on its list
+        check_equal(theirs, path, signal(), 1e-10)
+    done = run(to_nir, path, "-o", tmp_path / "theirs.nir")
+    assert done.code == 0, done.stderr
+    assert not (tmp_path / "trapped").exists()
+    for other in (
+        {name: value for name, value in content.items() if name != "pytorch-lightning_version"},
+        content | {"state_dict": Opened()},
+        content | {"callbacks": Trap()},
+        content | {"state_dict": {"linear.weight": torch.zeros(2)}},
+    ):
+        torch.save(other, path)
+        refused(path)
+        assert not (tmp_path / "trapped").exists()
+
+
+def test_a_complex_silif_neuron_at_rest_is_two_systems_and_a_threshold():
+    rng = np.random.default_rng(5)
+    a, b = np.exp(rng.uniform(-0.5, -0.05, 4) + 1j * rng.uniform(0, 2, 4)), rng.uniform(0.2, 1, 4)
+    half, none, one = np.full((1, 4), 1.0), np.zeros((1, 4)), np.ones(4)
+    systems = [
+        S4D(a.real[None], a.imag[None], into.real[None], into.imag[None], half, none, none[0])
+        for into in (b + 0j, -a / 2)
+    ]
+    layers = (
+        Layer("n0_x", systems[0], (INPUT,)), Layer("n1_reset", systems[1], (), ("n3_spike",)),
+        Layer("n2_u", Join(), ("n0_x", "n1_reset")), Layer("n3_spike", Threshold(one, "gt"), ("n2_u",)),
+    )  # fmt: skip
+    x = rng.normal(0, 2, (3, 60, 4))
+    found = NumpyBackend().run(Program((4,), layers, "n3_spike"), x, "float64", "cpu", lambda _: None)
+    u, s, expected = np.zeros((3, 4), complex), np.zeros((3, 4)), []
+    for t in range(60):
+        u = a * (u - 0.5 * s) + b * x[:, t]
+        s = (2 * u.real - 1 > 0).astype(float)
+        expected.append(s)
+    assert 0.05 < np.mean(expected) < 0.9
+    np.testing.assert_array_equal(found.spikes["n3_spike"], np.stack(expected, 1))
+
+
+def test_silif_and_sparch_networks_are_refused_by_name(tmp_path):
+    path = tmp_path / "best_model.pth"
+    torch.save({"snn.0.W.weight": torch.zeros(4, 2), "snn.0.alpha": torch.zeros(4)}, path)
+    refused(path, "SiLIF", "random potentials")
 
 
 def test_what_can_only_be_rounded_is_said_with_its_figure(tmp_path):

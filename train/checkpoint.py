@@ -13,7 +13,7 @@ import torch
 from spikestrip.errors import BadInput, Refused
 from spikestrip.files import Enduring, atomic, check_text, existing, parsing
 from spikestrip.scales import Scales
-from train import importing
+from train import importing, lightning
 from train.building import AnyNetwork, build, parse
 from train.neurons.sdn import UNREADABLE, Surrogate, reason
 from train.stored import exact, is_zip, load_zip, read_safetensors, save_safetensors
@@ -112,11 +112,20 @@ def _read_torch(source: Path) -> dict[str, Any]:
     except BadInput as error:
         if not isinstance(error.__cause__, pickle.UnpicklingError):
             raise
-        remedy = "of a Lightning checkpoint, save the state_dict alone"
-        raise BadInput(source, f"holds a pickle that would run code; refused ({remedy})") from error
+        header = _read_lightning(source)
+        if header is None:
+            raise BadInput(source, "holds a pickle that would run code; refused (save the state_dict alone)") from error
     if not isinstance(header, dict):
         raise BadInput(source, f"holds a {type(header).__name__}, not a checkpoint")
     return header
+
+
+def _read_lightning(source: Path) -> dict[str, Any] | None:
+    try:
+        with parsing(source, "can't be read as a checkpoint"):
+            return lightning.read(source)
+    except BadInput:
+        return None
 
 
 def _read_safetensors(source: Path) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +22,30 @@ from train.stored import exact
 PAPERS = {"s4_layers.0.kernel.C": spikingssm.translate, "layers.0.inp_a": pspikessm.translate}
 
 
+REFUSED = {
+    "snn.0.W.weight": "is a network of sparch or SiLIF: its neurons begin at random potentials, which no program has"
+}
+"""Networks of other papers that are known, and can't be imported."""
+
+
 def _state_of(content: dict[str, Any]) -> dict[str, Tensor]:
     """The state dictionary in what torch.load gave: the whole, or a Lightning checkpoint's."""
     state = content.get("state_dict", content)
-    return (
-        {name: value for name, value in state.items() if isinstance(value, Tensor)} if isinstance(state, dict) else {}
-    )
+    if not isinstance(state, dict):
+        return {}
+    tensors = {name: value for name, value in state.items() if isinstance(name, str) and isinstance(value, Tensor)}
+    within = _within(tensors)
+    return {name.removeprefix(within): value for name, value in tensors.items()}
+
+
+def _within(names: Iterable[str]) -> str:
+    """What stands before the names of a network that is a part of another module ("model.", "module.")."""
+    for name in names:
+        for known in (*PAPERS, *REFUSED):
+            if name.endswith(f".{known}"):
+                before = name.removesuffix(known)
+                return before if known in REFUSED else before.removesuffix("model.")
+    return ""
 
 
 def load(source: Path, content: dict[str, Any]) -> dict[str, Any] | None:
@@ -37,6 +56,9 @@ def load(source: Path, content: dict[str, Any]) -> dict[str, Any] | None:
     deployed.
     """
     state = _state_of(content)
+    refused = next((reason for name, reason in REFUSED.items() if name in state), None)
+    if refused is not None:
+        raise BadInput(source, refused)
     known = next((known for known in PAPERS if known in state or f"model.{known}" in state), None)
     if known is None:
         return None

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from spikestrip.errors import BadInput
+from train.importing import longspike
 from train.importing.facts import Allowed, check_facts
 from train.importing.weights import Weights
 
@@ -46,11 +47,14 @@ def norm(weights: Weights, prefix: str, width: int) -> tuple[str, dict[str, Tens
     return kind, state
 
 
-def ssm(weights: Weights, prefix: str, skip: str, kernel: dict[str, Any] | None) -> dict[str, Tensor]:
+def ssm(
+    weights: Weights, prefix: str, skip: str, kernel: dict[str, Any] | None, limits: dict[str, Any] | None = None
+) -> dict[str, Tensor]:
     """The weights of our S4D from a kernel under ``prefix`` and its D, the weight ``skip``.
 
     ``kernel``: the options of SSMKernelDiag, None for the S4DKernel of the SpikingSSM code, which has B = 1:
     A = -exp(log_A_real) + i A_imag, K[l] = 2 Re sum_n C_n (exp(dt A_n) - 1)/A_n exp(l dt A_n).
+    ``limits``: of a fractional kernel whose fractions are learned.
     """
     width = weights.width(skip)
     c = weights.take(f"{prefix}C", None, width, None, 2)
@@ -62,10 +66,16 @@ def ssm(weights: Weights, prefix: str, skip: str, kernel: dict[str, Any] | None)
             "future, and no step can run them",
         )
     state = {"C": c[0], "D": weights.take(skip, 1, width)[0]}
+    fractional = longspike.is_fractional(weights, prefix)
+    if fractional and kernel is not None:
+        raise BadInput(
+            weights.source, f"{prefix} is a SSMKernelFrac, whose exponents are clipped at -50: no recurrence gives that"
+        )
     if kernel is None:
         one = torch.tensor([1.0, 0.0], dtype=state["C"].dtype).expand(width, modes, 2).contiguous()
         state |= {"B": one, "log_dt": weights.take(f"{prefix}log_dt", width)}
-        return state | {name: weights.take(prefix + name, width, modes) for name in ("log_A_real", "A_imag")}
+        state |= {name: weights.take(prefix + name, width, modes) for name in ("log_A_real", "A_imag")}
+        return longspike.spread(weights, prefix, state, limits) if fractional else state
     if f"{prefix}P" in weights:
         raise BadInput(
             weights.source, f"{prefix}P: the kernel is diagonal plus low-rank (nplr); only diagonal ones step"

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from spikestrip.errors import BadInput
-from train.importing import s4
+from train.importing import adaptive, s4
 from train.importing.facts import Allowed, check_facts
 from train.importing.weights import Translated, Weights
 
@@ -23,16 +23,24 @@ def translate(weights: Weights, facts: dict[str, Any]) -> Translated:
     trained_b = f"{prefix}s4_layers.0.kernel.inv_dt" in weights  # SSMKernelDiag, in place of S4DKernel
     if trained_b:
         needed["kernel"] = "an object"
+    if f"{prefix}s4_layers.0.kernel.omega_logit" in weights:  # LongSpike
+        needed["fraction"] = "an object"
+    adapted = adaptive.is_adaptive(weights)
     check_facts(weights.source, facts, needed)
     width = weights.width(f"{prefix}s4_layers.0.D")
-    embed, shift, tokens = s4.encoder(weights, width)
+    if adapted:
+        embed, head, bias = adaptive.encoder_and_head(weights, width)
+        shift, tokens = torch.zeros(width), True
+    else:
+        embed, shift, tokens = s4.encoder(weights, width)
+        head, bias = s4.decoder(weights, width)
     layers = weights.count(f"{prefix}s4_layers.")
     state = {"encoder.weight": embed, "encoder.bias": shift}
     kinds, surrogates = set(), []
     learned = f"{prefix}s4_layers.0.ln_vth" in weights
     for index in range(layers):
         theirs, ours = f"{prefix}s4_layers.{index}.", f"blocks.{index}."
-        ssm = s4.ssm(weights, f"{theirs}kernel.", f"{theirs}D", facts.get("kernel"))
+        ssm = s4.ssm(weights, f"{theirs}kernel.", f"{theirs}D", facts.get("kernel"), facts.get("fraction"))
         state |= {f"{ours}ssm.{name}": value for name, value in ssm.items()}
         state[f"{ours}neuron.ln_vth"] = _threshold(weights, f"{theirs}ln_vth", width) if learned else torch.zeros(width)
         state[f"{ours}mix.weight"] = weights.take(f"{theirs}output_linear.0.weight", 2 * width, width, 1)[:, :, 0]
@@ -42,7 +50,7 @@ def translate(weights: Weights, facts: dict[str, Any]) -> Translated:
         if facts["prenorm"]:
             state |= {f"{ours}norm.{name}": value for name, value in norm.items()}
         surrogates.append(weights.take_all(f"{theirs}neuron.model."))
-    state["head.weight"], state["head.bias"] = s4.decoder(weights, width)
+    state |= {"head.weight": head, "head.bias": bias}
     if len(kinds) > 1 or any(not _equal(surrogate, surrogates[0]) for surrogate in surrogates):
         raise BadInput(weights.source, "its layers have different norms or surrogates; ours have one")
     config = {
