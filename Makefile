@@ -4,7 +4,7 @@ BIN := .venv/bin
 # two processes of one thread each: small tensors lose more than they gain by threads
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
-.PHONY: setup demo test test-all test-gpu bench bench-gpu docs lint clean
+.PHONY: setup demo test test-all test-gpu bench bench-gpu zoo docs lint clean
 
 demo: setup
 	$(BIN)/spikestrip demo --out runs/demo
@@ -26,6 +26,10 @@ bench-gpu:
 bench: setup
 	mkdir -p runs
 	$(BIN)/python benchmarks/train_speed.py --json runs/train_speed.json
+
+# every network of the zoo down the whole road, and the page of it
+zoo: setup
+	$(BIN)/python benchmarks/zoo.py --out runs/zoo -o docs/zoo.md
 
 docs: setup
 	$(BIN)/mkdocs build --strict --site-dir runs/site

@@ -9,7 +9,7 @@ from typing import Any
 from mkdocs.structure.files import File, Files
 
 ROOT = Path(__file__).parents[1]
-MOVED = {"README.md": "index.md", "zoo/README.md": "zoo.md"}
+MOVED = {"README.md": "index.md", "zoo/README.md": "zoo-files.md"}
 """Documents, and their place in the site."""
 LINK = re.compile(r"(\]\()([^)#\s:]+)")
 

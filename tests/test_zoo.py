@@ -36,3 +36,17 @@ def test_a_file_is_what_its_row_says(name: str, accuracy: str, rate: str, digest
     assert sum(train.sum() for train in a.spikes.values()) > 0
     for layer, train in a.spikes.items():
         np.testing.assert_array_equal(train, b.spikes[layer])
+
+
+def test_the_page_of_the_whole_road_has_each() -> None:
+    """What can be held against the files at once; `make zoo` computes the rest."""
+    rows = [
+        line.split(" | ") for line in (ZOO.parent / "docs" / "zoo.md").read_text().splitlines() if "| `python" in line
+    ]
+    assert {row[0].removeprefix("| "): (row[3], row[4], row[6]) for row in rows} == {
+        name.removesuffix(".safetensors"): (f"{accuracy}%", f"{rate}%", f"`{digest}`")
+        for name, accuracy, rate, digest in ROWS
+    }
+    assert all("numpy, torch, onnxruntime, raster, lava" in row[7] for row in rows)
+    assert all((ZOO.parent / row[1].split()[-1].strip("`")).exists() for row in rows)
+    assert max(path.stat().st_size for path in ZOO.glob("*.safetensors")) < 2_000_000
