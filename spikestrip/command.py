@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import threading
 import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -42,6 +43,8 @@ def main(command: click.Command, arguments: Sequence[str] | None = None) -> NoRe
     for number in (signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)):
         if signal.getsignal(number) == signal.SIG_DFL:  # nohup ignores one of them
             signal.signal(number, _terminated)
+    if sys.unraisablehook is sys.__unraisablehook__:
+        sys.unraisablehook = _unraisable
     warnings.formatwarning = lambda message, *_, **__: f"warning: {printable(str(message))}\n"
     try:
         code = command.main(arguments, standalone_mode=False)
@@ -65,7 +68,7 @@ def main(command: click.Command, arguments: Sequence[str] | None = None) -> NoRe
         if isinstance(error, OSError):
             where = "".join(f"{os.fsdecode(name)}: " for name in [error.filename] if isinstance(name, str | bytes))
             _fail(f"{where}{error.strerror or error}", 2)
-        if isinstance(error, MemoryError):
+        if isinstance(error, MemoryError) or "can't allocate memory" in str(error):  # torch's is a RuntimeError
             _fail(f"memory: there is not enough ({error})", 2)
         said = f"{type(error).__name__}: {error}"
         _fail(f"internal, and ours: {said}; please report it, with what {DEBUG}=1 prints", 3)
@@ -80,6 +83,20 @@ def _terminated(number: int, frame: object) -> NoReturn:
     """End as Ctrl-C does, by way of every ``finally``: no temporary file and no process is left."""
     signal.signal(number, signal.SIG_IGN)
     raise _Terminated(128 + number)
+
+
+def _unraisable(lost: sys.UnraisableHookArgs) -> None:
+    """An interrupt that fell into a destructor or a callback, where Python drops it, is given once more."""
+    number = signal.SIGINT
+    if isinstance(lost.exc_value, _Terminated):
+        number = signal.Signals(int(str(lost.exc_value)) - 128)
+        signal.signal(number, _terminated)
+    elif not isinstance(lost.exc_value, KeyboardInterrupt):
+        sys.__unraisablehook__(lost)
+        return
+    again = threading.Timer(0.01, os.kill, (os.getpid(), number))
+    again.daemon = True
+    again.start()
 
 
 def _fail(message: str, code: int) -> NoReturn:

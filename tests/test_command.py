@@ -48,6 +48,7 @@ def test_asked_for_it_is_a_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
         (OSError(28, "No space left on device", "a/b.h5"), "a/b.h5: No space left on device"),
         (OSError(28, "No space left on device"), "No space left on device"),
         (MemoryError("of 8 TiB"), "memory: there is not enough (of 8 TiB)"),
+        (RuntimeError("can't allocate memory"), "memory: there is not enough (can't allocate memory)"),
         (BadInput("\x1b[31m", "a\r\nb"), "\\x1b[31m: a\\r b"),
     ],
 )
@@ -78,6 +79,41 @@ def test_nobody_reads_on() -> None:
     done = subprocess.run([sys.executable, "-c", TALKS], cwd=ROOT, stdout=write, stderr=subprocess.PIPE, check=False)
     os.close(write)
     assert (done.returncode, done.stderr) == (141, b"")
+
+
+DEAF = """
+import click, ctypes, os, signal, time
+from spikestrip.command import main
+
+class Dropped:
+    def __del__(self):
+        os.kill(os.getpid(), signal.{number})
+        time.sleep(0.05)
+
+@ctypes.CFUNCTYPE(None)
+def called_from_c():
+    Dropped.__del__(None)
+
+def callback():
+    {way}
+    print("goes on", flush=True)
+    time.sleep(30)
+    print("to its end")
+
+main(click.Command("c", callback=callback))
+"""
+
+
+@pytest.mark.parametrize("way", ["Dropped()", "called_from_c()"])
+@pytest.mark.parametrize(("number", "code", "said"), [
+    ("SIGINT", 130, "interrupted"), ("SIGTERM", 143, "ended by SIGTERM"),
+])  # fmt: skip
+def test_an_interrupt_that_python_drops_still_ends_it(way: str, number: str, code: int, said: str) -> None:
+    script = DEAF.format(number=number, way=way)
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (code, "goes on\n")
+    assert done.stderr.endswith(f"error: {said}\n")
+    assert "Traceback" not in done.stderr
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a disk that is always full")

@@ -204,17 +204,38 @@ def test_interrupted(kind: str, mark: str) -> None:
     assert all(line.endswith("(deleted)") for line in mapped)
 
 
+@pytest.mark.parametrize("kind", [KINDS[0], *(pytest.param(kind, marks=pytest.mark.slow) for kind in KINDS[1:])])
+def test_a_stopped_worker_dies_with_its_parent(kind: str, mark: str) -> None:
+    """A stopped process ignores every signal but SIGKILL, that of its parent's death too."""
+    with started(kind) as parent:
+        (worker,) = marked(mark) & set(children(parent.pid))
+        for pid in (worker, *children(worker)):
+            os.kill(pid, signal.SIGSTOP)
+        parent.kill()
+    assert_gone(mark)
+
+
 @pytest.mark.parametrize(("kind", "number"), [(KINDS[0], signal.SIGKILL), *((kind, signal.SIGTERM) for kind in KINDS)])
 def test_the_parent_is_killed(kind: str, number: signal.Signals, mark: str) -> None:
-    script = f"import test_lava_supervision as t; t.run_long({kind!r}, lambda steps: print(steps, flush=True))"
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(os.path.abspath(path) for path in sys.path)}
-    with subprocess.Popen([sys.executable, "-c", script], env=environment, stdout=subprocess.PIPE) as parent:
-        assert parent.stdout is not None
-        parent.stdout.readline()
+    with started(kind) as parent:
         # the parent, the worker, the runtime service; the input and three layers, or the like
         assert len(marked(mark)) == 7 if kind == KINDS[0] else len(marked(mark)) >= 6
         parent.send_signal(number)
     assert parent.returncode == -number
+    assert_gone(mark)
+
+
+def started(kind: str) -> subprocess.Popen[bytes]:
+    """A process that is in the middle of such a run."""
+    script = f"import test_lava_supervision as t; t.run_long({kind!r}, lambda steps: print(steps, flush=True))"
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(os.path.abspath(path) for path in sys.path)}
+    parent = subprocess.Popen([sys.executable, "-c", script], env=environment, stdout=subprocess.PIPE)
+    assert parent.stdout is not None
+    parent.stdout.readline()
+    return parent
+
+
+def assert_gone(mark: str) -> None:
     until = time.monotonic() + 30
     while marked(mark) and time.monotonic() < until:
         time.sleep(0.05)

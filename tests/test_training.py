@@ -176,13 +176,23 @@ def test_the_experiments_are_ones_that_training_takes(path):
 
 @pytest.mark.parametrize(
     ("content", "words"),
-    [("epoch = 3\n", ["small.toml", "epoch"]), ("epochs = \n", ["small.toml", "TOML"]), ('epochs = "x"\n', ["x"])],
+    [
+        ("epoch = 3\n", ["small.toml", "epoch"]),
+        ("epochs = \n", ["small.toml", "TOML"]),
+        ('epochs = "x"\n', ["x"]),
+        ("dropout = 2.0\n", ["small.toml", "dropout is 2.0"]),
+        ("length = inf\n", ["small.toml", "length is inf"]),
+        ("layers = 1000000000000\n", ["small.toml", "layers 1000000000000", "this machine has"]),
+        ("d_model = 1000000000000\n", ["small.toml", "d_model 1000000000000", "this machine has"]),
+        ("d_state = 1000000000000\n", ["small.toml", "d_state 1000000000000", "this machine has"]),
+    ],
 )
 def test_bad_experiments(tmp_path, content, words):
     (tmp_path / "small.toml").write_text(content)
     done = run(command, tmp_path / "small.toml", "--out", tmp_path / "a.pt")
     assert done.code == 2
     assert all(word in done.stderr for word in words)
+    assert len(done.stderr.splitlines()) == 1
     assert not (tmp_path / "a.pt").exists()
 
 

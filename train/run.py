@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from spikestrip.command import main
-from spikestrip.errors import BadInput
+from spikestrip.errors import BadInput, within
 from spikestrip.files import writable
 from train.experiment import Experiment, read
 from train.options import click_options
@@ -70,6 +70,7 @@ def command(
     if chosen is not None:
         click.echo(chosen, err=True)
     from train import tasks
+    from train.building import check_size
     from train.devices import check_device
     from train.folder import READ, WRITTEN, RunFolder
     from train.ranks import check_batch, local_device, ranks
@@ -94,9 +95,11 @@ def command(
         writable(out, (*given, *(run_dir / name for name in READ if run_dir is not None)))
     check_device(experiment.device)
     check_batch(experiment.batch)
-    recipe = experiment.recipe()
+    named = within(described) if described is not None else nullcontext()
     data = tasks.load(experiment.task, data_dir, experiment.length)
-    config = experiment.config(data)
+    with named:
+        recipe, config = experiment.recipe(), experiment.config(data)
+        check_size(config)
     if start is not None:
         from train.start import check
 
