@@ -140,12 +140,69 @@ def test_a_real_state_is_a_leaky_integrator():
 
 
 class Loop(Plain):
+    """The scan as a loop over (B, T, H)."""
+
     def forward(self, x):
-        h, outputs = torch.zeros(x.shape[0], N, dtype=torch.cfloat), []
+        a, outputs = self.a(), []
+        h = torch.zeros(x.shape[0], N, dtype=torch.cfloat)
         for t in range(x.shape[1]):
-            h = self.a() * h + x[:, t].to(self.B.dtype) @ self.B.T
-            outputs.append((h @ self.C.T).real)
+            h = a * h + x[:, t].to(self.B.dtype) @ self.B.T
+            outputs.append((h @ self.C.T).real + self.D * x[:, t])
         return torch.stack(outputs, 1)
+
+
+class Stacked(Plain):
+    """Two of them over (T, B, H), each with its own zeros, and a neuron."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fire, self.mix = snntorch.Leaky(0.5), nn.Linear(H, H)
+
+    def forward(self, x):
+        a, outputs, mem = self.a(), [], self.fire.init_leaky()
+        h, g = x.new_zeros(x.shape[1], N), torch.zeros(x.shape[1], N, dtype=torch.cfloat)
+        for step in x:
+            h = h * a + step.to(self.B.dtype) @ self.B.T
+            spikes, mem = self.fire((h @ self.C.T).real, mem)
+            g = a * g + self.mix(spikes).to(self.B.dtype) @ self.B.T
+            outputs.append((g @ self.C.T).real)
+        return torch.stack(outputs)
+
+
+@pytest.mark.filterwarnings("ignore:Casting complex values")
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("kind", [Loop, Stacked])
+def test_a_loop_over_time_is_folded_to_its_step(seed, kind):
+    torch.manual_seed(seed)
+    module, x = kind(), 3 * torch.randn(2, STEPS, H)
+    program = from_torch(module, x[:, 0])
+    with torch.no_grad():
+        expected = module(x).numpy() if kind is Loop else module(x.transpose(0, 1)).transpose(0, 1).numpy()
+    found = run(program, x.double().numpy())
+    if kind is Stacked:
+        assert next(iter(found.spikes.values())).any()
+    assert np.abs(found.output - expected).max() < 1e-5 * np.abs(expected).max()
+
+
+class Averaged(nn.Module):
+    """A loop whose zeros are multiplied by a number before anything is traced, and one that reads what was."""
+
+    def __init__(self, late: bool) -> None:
+        super().__init__()
+        self.late = late
+
+    def forward(self, x):
+        h, outputs = torch.zeros(x.shape[1], H), []
+        for step in x:
+            before, h = h, 0.5 * h + step
+            outputs.append(F.relu(before + step if self.late else h))
+        return torch.stack(outputs)
+
+
+@pytest.mark.parametrize("late", [True, False])
+def test_other_loops_are_refused(late):
+    with pytest.raises(Refused):
+        from_torch(Averaged(late), torch.randn(2, H))
 
 
 class Powers(Plain):
@@ -177,7 +234,7 @@ class Kept(Plain):
         return (self.h @ self.C.T).real
 
 
-@pytest.mark.parametrize("kind", [Loop, Powers, Fourier, Kept])
+@pytest.mark.parametrize("kind", [Powers, Fourier, Kept])
 @pytest.mark.parametrize("alone", [True, False])
 def test_what_no_step_shows_names_the_module_of_ours(kind, alone):
     torch.manual_seed(0)

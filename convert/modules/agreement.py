@@ -38,7 +38,7 @@ def check(root: nn.Module, built: Built, x: np.ndarray, graph: fx.Graph, taken: 
     """
     _to_float64(root)
     if taken.leaving is not Layout.STEP:
-        if built.states:
+        if built.states and not taken.looped:
             raise Refused(ROOT, "takes a state of its own in each step, and holds modules that take sequences")
         _check_sequence(root, built, x, taken)
         return

@@ -1,7 +1,8 @@
 """A forward that loops over time, as the one step that it repeats.
 
 torch.fx unrolls the loop; where every step is the same expression of its own input, that expression is the step. States
-that a neuron returned in the step before are what it remembers anyway, so they are left out of it.
+that a neuron returned in the step before are what it remembers anyway, so they are left out of it. What else a step
+takes from the one before, and begins as zeros, is a state of forward's own: an argument of that step, and returned.
 """
 
 from __future__ import annotations
@@ -65,7 +66,7 @@ def _looped(root: nn.Module, shape: tuple[int, ...]) -> tuple[fx.Graph, Taken] |
 
 def _entering(graph: fx.Graph) -> Layout:
     """By how the input is read: x[t], x[:, t], or as it is."""
-    reads = list(next(iter(graph.find_nodes(op="placeholder"))).users)
+    reads = [node for node in next(iter(graph.find_nodes(op="placeholder"))).users if node.target not in ZEROS]
     if not all(node.target is operator.getitem for node in reads):
         return Layout.STEP
     first = [node.args[1][0] if isinstance(node.args[1], tuple) else node.args[1] for node in reads]
@@ -100,6 +101,9 @@ class _Fold:
         self.input = next(iter(graph.find_nodes(op="placeholder")))
         self.numbers: dict[Hashable, int] = {}
         self.known: dict[tuple[fx.Node, int], int] = {}
+        self.slots: dict[Hashable, int] = {}  # zeros that the first step begins with -> which state they are
+        self.carried: dict[int, dict[fx.Node, int]] = {}  # into each step: what the step before made -> which state
+        self.matched: set[tuple[fx.Node, fx.Node, int]] = set()
         self.calls: dict[str, list[fx.Node]] = {}
         for node in graph.find_nodes(op="call_module"):
             if self._remembers(node):
@@ -112,12 +116,17 @@ class _Fold:
             raise Refused(ROOT, f"stacks its steps along axis {axis}; 0 or 1 is known")
         for value in _returned(self.graph)[1:]:
             self._check_beside(value)
+        handed_on = self._handed_on(outputs)
         first, *others = (self._number(output, step) for step, output in enumerate(outputs))
         if any(other != first for other in others):
             raise Refused(ROOT, f"loops over time with steps that differ: {LOOP}")
         leaving = Layout.TIME_FIRST if axis == 0 else Layout.BATCH_FIRST
-        steps = len(outputs)
-        return self._copied(outputs[-1], steps - 1), Taken(self.entering, leaving, steps, looped=True)
+        taken = Taken(self.entering, leaving, len(outputs), looped=True)
+        for made in handed_on:
+            if len({self._number(node, step) for step, node in enumerate(made)}) > 1:
+                raise Refused(ROOT, f"loops over time with steps that differ: {LOOP}")
+        step = min(map(len, [outputs, *handed_on])) - 1  # the last ones hand nothing on
+        return self._copied(outputs[step], step, [made[step] for made in handed_on]), taken
 
     def _remembers(self, node: fx.Node) -> bool:
         module = self.root.get_submodule(str(node.target))
@@ -141,6 +150,8 @@ class _Fold:
     def _expression(self, node: fx.Node, step: int) -> Hashable:
         if self._is_input(node, step):
             return "input"
+        if self._slot(node, step) is not None:
+            return "state", self._slot(node, step)
         if node.op == "placeholder":
             raise Refused(ROOT, f"computes with {node.name!r} in its loop as a whole: {LOOP}")
         if node.op == "call_module" and self._remembers(node):
@@ -151,7 +162,7 @@ class _Fold:
             for state in states:
                 self._check_state(path, state, step)
             return "neuron", path, self._number(source, step)  # type: ignore[arg-type]
-        return node.op, node.target, self._plain((node.args, node.kwargs), step)
+        return _called(node), self._plain((node.args, node.kwargs), step)
 
     def _is_input(self, node: fx.Node, step: int) -> bool:
         """True for x[step], x[:, step], or x itself where every step reads the same."""
@@ -164,6 +175,43 @@ class _Fold:
         if len(index) <= at or index[at] not in (step, step - STEPS):
             raise Refused(ROOT, f"reads another step of its input than its own, or several: {LOOP}")
         return all(each is Ellipsis or each == slice(None) for place, each in enumerate(index) if place != at)
+
+    def _handed_on(self, outputs: list[fx.Node]) -> list[list[fx.Node]]:
+        """Of each state of forward's own, what each step but the last makes of it.
+
+        The first step has zeros where the others have what the step before made: where they stand is found by going
+        through both side by side, first from the outputs, then from what they hand on.
+        """
+        for step, output in enumerate(outputs[1:], 1):
+            self._match(outputs[0], output, step)
+        found: list[list[fx.Node]] = []
+        while len(found) < len(self.slots):
+            into = [{slot: node for node, slot in self.carried.get(step, {}).items()} for step in range(len(outputs))]
+            found.append([each[len(found)] for each in into[1:] if len(found) in each])
+            for step, made in enumerate(found[-1][1:], 1):
+                self._match(found[-1][0], made, step)
+        if any(len(made) < 3 for made in found):
+            raise Refused(ROOT, f"loops over time with steps that differ: {LOOP}")
+        return found
+
+    def _match(self, first: fx.Node, node: fx.Node, step: int) -> None:
+        """Go through an expression of the first step and one of ``step``; what differs otherwise is found later."""
+        if (first, node, step) in self.matched:
+            return
+        self.matched.add((first, node, step))
+        if _is_zero(self.root, first):
+            slot = self.slots.setdefault(_name(first), len(self.slots))
+            self.carried.setdefault(step, {}).setdefault(node, slot)
+        elif _called(first) == _called(node) and not self._is_input(first, 0):
+            pairs = zip(first.all_input_nodes, node.all_input_nodes, strict=False)
+            remembers = first.op == "call_module" and self._remembers(first)
+            for mine, theirs in list(pairs)[: 1 if remembers else None]:  # a neuron's states are its own
+                self._match(mine, theirs, step)
+
+    def _slot(self, node: fx.Node, step: int) -> int | None:
+        if step == 0:
+            return self.slots.get(_name(node)) if _is_zero(self.root, node) else None
+        return self.carried.get(step, {}).get(node)
 
     def _check_state(self, path: str, state: Any, step: int) -> None:
         """None or zeros first, then what the call before returned."""
@@ -186,11 +234,13 @@ class _Fold:
             return tuple((key, self._plain(each, step)) for key, each in value.items())
         return repr(value)
 
-    def _copied(self, output: fx.Node, step: int) -> fx.Graph:
-        """A graph of that step alone, whose input is its own."""
+    def _copied(self, output: fx.Node, step: int, handed_on: list[fx.Node]) -> fx.Graph:
+        """A graph of that step alone, whose input is its own, and whose states are arguments."""
         graph = fx.Graph()
         made: dict[fx.Node, fx.Node] = {}
         entering = graph.placeholder(self.input.name)
+        for state, slot in sorted(self.carried.get(step, {}).items(), key=lambda each: each[1]):
+            made[state] = graph.placeholder(f"state{slot}")
         samples = graph.call_method("size", (entering, 0))
 
         def copy(node: fx.Node) -> fx.Node:
@@ -211,8 +261,29 @@ class _Fold:
                 made[node].args = tuple(_with_samples(value, samples) for value in made[node].args)
             return made[node]
 
-        graph.output(copy(output))
+        returned = (copy(output), *map(copy, handed_on))
+        graph.output(returned if handed_on else returned[0])
         return graph
+
+
+ZEROS = ("new_zeros", torch.zeros_like)
+
+
+def _is_zero(root: nn.Module, node: fx.Node) -> bool:
+    """True for zeros that are made in forward."""
+    if node.op == "get_attr" and str(node.target).startswith("_tensor_constant"):
+        return not operator.attrgetter(str(node.target))(root).any()
+    return node.target in ZEROS
+
+
+def _called(node: fx.Node) -> Hashable:
+    """What a node calls; a product with a tensor that is there, zeros say, is a method to torch.fx, others are not."""
+    name = getattr(node.target, "__name__", node.target)
+    return name if name in ("add", "mul", "sub", "matmul", "truediv") else (node.op, node.target)
+
+
+def _name(zeros: fx.Node) -> Hashable:
+    return zeros.target if zeros.op == "get_attr" else zeros
 
 
 def _with_samples(value: Any, samples: fx.Node) -> Any:
