@@ -279,6 +279,18 @@ def test_options_that_make_no_module(make):
 
 
 @pytest.mark.parametrize("name", NAMES)
+def test_parameters_with_a_nan_are_refused_and_never_silence(name):
+    for parameter in dict(made(name).named_parameters()):
+        module = made(name)
+        module.get_parameter(parameter).data.view(-1)[0] = torch.nan
+        try:
+            output = module(sequences(0, 20, 4).float())
+        except BadInput:
+            continue
+        assert output.isnan().any(), parameter
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_input_of_another_shape(name):
     with pytest.raises(BadInput):
         made(name)(torch.randn(2, 4))

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from spikestrip.errors import BadInput
+from train.neurons.checks import require
 from train.ssm.block_convolution import block_convolution
 
 
@@ -68,15 +69,11 @@ class LRU(nn.Module):
         return layer
 
     def matrices(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """a (N,), b (N, H) and c (H, N) as complex128, D (H,) as float64. Raises BadInput where one isn't finite."""
+        """a (N,), b (N, H) and c (H, N) as complex128, D (H,) as float64. Raises BadInput for parameters with a NaN."""
+        require(torch.isfinite(torch.cat([value.detach().flatten() for value in self.parameters()])), _not_finite)
         a = torch.exp(torch.complex(-torch.exp(self.nu.double()), self.theta.double()))
         b = torch.exp(self.log_gamma.double())[:, None] * torch.view_as_complex(self.B.double())
-        c = torch.view_as_complex(self.C.double())
-        made = a, b, c, self.D.double()
-        for name, value in zip("abcD", made, strict=True):
-            if not bool(torch.isfinite(torch.view_as_real(value) if value.is_complex() else value).all()):
-                raise BadInput("LRU", f"its {name} holds a NaN or an infinity")
-        return made
+        return a, b, torch.view_as_complex(self.C.double()), self.D.double()
 
     def forward(self, x: Tensor) -> Tensor:
         """x (B, L, H) -> y (B, L, H), in the dtype of x, which is float32 or float64."""
@@ -88,6 +85,10 @@ class LRU(nn.Module):
         into, out = (torch.cat(pair).to(x.dtype) for pair in ((b.real, b.imag), (c.real.mT, -c.imag.mT)))
         modes = _recurrence(a, (x @ into.mT).mT.unflatten(1, (2, -1)))
         return modes.flatten(1, 2).mT @ out + d.to(x.dtype) * x
+
+
+def _not_finite() -> BadInput:
+    return BadInput("LRU", "a parameter holds a NaN or an infinity")
 
 
 def _recurrence(a: Tensor, u: Tensor) -> Tensor:
