@@ -11,7 +11,7 @@ from convert.load import files
 from convert.options import announced, rules_options, stated
 from spikestrip.command import event_step_option, main
 from spikestrip.errors import Refused
-from spikestrip.files import existing, writable
+from spikestrip.files import existing, named, writable
 from spikestrip.inputs import expand, read
 
 
@@ -46,7 +46,7 @@ def command(
     existing(source)
     eight = measured_on is not None
     out = source.with_suffix(".int8.onnx" if eight else ".onnx") if out is None else out
-    lowered = out.with_name(f"{out.stem.removesuffix('.int8')}.int8.nir")
+    lowered = named(out).with_name(f"{out.stem.removesuffix('.int8')}.int8.nir")
     paths = {out: False, out.with_suffix(".fn.onnx"): True} if functions else {out: False}
     for path in (*paths, *[lowered] * eight):
         writable(path, (*files(source), measured_on))

@@ -57,7 +57,7 @@ def command(
     """
     from deploy.fitting import chip, measured, table
     from deploy.fitting.answer import FORMAT, VERSION
-    from spikestrip.files import atomic, writable, write_json
+    from spikestrip.files import atomic, distinct, writable, write_json, write_text
 
     if source is not None and trace is not None:
         raise BadInput("--trace", "is not given together with --input: rates come from one run")
@@ -65,6 +65,7 @@ def command(
         raise BadInput("--trace, --plot, --samna", "are of one model; --input measures the rates of several")
     if len(set(models)) < len(models):
         raise BadInput("MODEL", "is given twice")
+    distinct(report, plot, samna)
     for target in (report, plot, samna):
         if target is not None:
             writable(target, (*(file for model in models for file in files(model)), source, trace, name))
@@ -100,8 +101,7 @@ def command(
 
         cores = {layer: core.index for core in answer.placed for layer in core.layers}
         text = configuration(program, cores, known.name.lower().replace(" ", "") + "devkit")
-        with atomic(samna) as path:
-            path.write_text(text)
+        write_text(samna, text)
     return 0 if all(answer.fits for answer in answers.values()) else 1
 
 

@@ -13,7 +13,7 @@ from rich.table import Table
 
 from spikestrip.command import main, terminal
 from spikestrip.errors import BadInput, Refused
-from spikestrip.files import writable
+from spikestrip.files import distinct, named, writable
 
 if TYPE_CHECKING:
     from convert.lowering.loihi2 import Choice
@@ -82,15 +82,16 @@ def command(
         raise BadInput("--words-a, --words-bc", "--map microcode has coefficients of 16 bits in an SSM, not words")
     if cut is not None and (chip == "loihi2" or calibrate is None):
         raise BadInput("--cut", "is for a Speck, and needs --calibrate: the host's part takes inputs of its own")
-    target = output or model.with_suffix(".q.nir")
-    front = target.with_suffix(".host.nir")
+    target = output or named(model).with_suffix(".q.nir")
+    front = named(target).with_suffix(".host.nir")
     for file in (target, *([front] if cut is not None else [])):
         writable(file, (*files(model), calibrate))
     stored = _checkpoint(model)
     if scaled is not None:
         if stored is None or (chip, mapping) != ("loihi2", "stock"):
             raise BadInput("--scaled", "is MODEL, a checkpoint, with the scales of loihi2, stock")
-        writable(scaled, (*files(model), calibrate, target))
+        writable(scaled, (*files(model), calibrate))
+        distinct(target, scaled)
     scales = stored.scales if stored is not None else None
     if scales is not None and (chip, mapping) != ("loihi2", "stock"):
         console.print(f"{model} was fine-tuned in the integers of loihi2, stock: these are others")

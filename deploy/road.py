@@ -21,7 +21,7 @@ from simulators.run import simulate_parts
 from spikestrip import inputs, trace
 from spikestrip.command import main, terminal
 from spikestrip.errors import BadInput, SpikestripError
-from spikestrip.files import alone, atomic, read_array, save_array, write_json
+from spikestrip.files import alone, read_array, save_array, write_json, write_text
 from spikestrip.operations import COUNTERS
 from spikestrip.trace import Trace
 
@@ -106,8 +106,7 @@ def road(
         "bytes": {name: (out / name).stat().st_size for name in (run_folder.NIR, run_folder.ONNX)},
         "runs": runs,
     }
-    with atomic(out / run_folder.ROAD) as temporary:
-        temporary.write_text(json.dumps(summary, indent=1, allow_nan=False) + "\n")
+    write_text(out / run_folder.ROAD, json.dumps(summary, indent=1, allow_nan=False) + "\n")
     render(out, out / run_folder.REPORT)
     console.print(summary_table(out))
     for name, row in runs.items():

@@ -24,28 +24,50 @@ try:
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
+LARGEST_TEXT = 256 << 20  # bytes of a JSON or TOML file
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS, None)  # numpy's own has no number
 NOT_THE_FILE = (errno.EACCES, errno.EPERM, errno.EMFILE, errno.ENFILE)  # it isn't damaged, whatever a parser says
 HERE = f"{zlib.crc32(platform.node().encode()):08x}"  # this machine, in the names of temporary files
 
 
 def writable(path: str | os.PathLike[str], reads: Iterable[str | os.PathLike[str] | None] = ()) -> Path:
-    """``path`` as a Path, or BadInput if no file can be written there: long work asks before it begins.
+    """The file that ``path`` names, or BadInput if none can be written there: long work asks before it begins.
 
     ``reads``: the files that the command reads, None for those not given. ``path`` may be none of them, by whatever
-    name or link; nor a folder, nor what is there and no file: a device, a pipe, a socket.
+    name or link; nor a folder, nor what is there and no file: a device, a pipe, a socket. A symbolic link stays one:
+    what it points at is the file.
     """
-    target = Path(path)
+    given = target = Path(path)
+    if target.is_symlink():
+        target = Path(os.path.realpath(given))
+        if target.is_symlink():
+            raise BadInput(given, "is a symbolic link that leads back to itself")
     if target.is_dir():
-        raise BadInput(target, "is a folder, not a file to write")
+        raise BadInput(given, "is a folder, not a file to write")
     if target.exists() and not target.is_file():
-        raise BadInput(target, "is a device, a pipe or a socket, which a file would replace; give another name")
+        raise BadInput(given, "is a device, a pipe or a socket, which a file would replace; give another name")
     for read in reads:
         if read is not None and target.exists() and os.path.exists(read) and os.path.samefile(target, read):
-            raise BadInput(target, f"is the input itself ({read}); give another name to write to")
+            raise BadInput(given, f"is the input itself ({read}); give another name to write to")
     if not os.access(target.parent, os.W_OK):
-        raise BadInput(target, "can't be written here: no such folder, or no permission")
+        raise BadInput(given, "can't be written here: no such folder, or no permission")
     return target
+
+
+def named(path: str | os.PathLike[str]) -> Path:
+    """``path`` as a Path, beside which others may stand; BadInput where it has no name of its own: "", ".", "/"."""
+    if not Path(path).name:
+        raise BadInput(repr(os.fspath(path)), "is no name of a file")
+    return Path(path)
+
+
+def distinct(*paths: str | os.PathLike[str] | None) -> None:
+    """Raise BadInput where two of the files that a command writes are one; None for those not asked for."""
+    seen: set[str] = set()
+    for path in paths:
+        if path is not None and os.path.realpath(path) in seen:
+            raise BadInput(path, "is to be written twice; give two names")
+        seen |= {os.path.realpath(path)} if path is not None else set()
 
 
 @contextmanager
@@ -56,15 +78,14 @@ def atomic(path: str | os.PathLike[str]) -> Iterator[Path]:
     removed too. Raises BadInput as ``writable``, and where there is no room. Libraries that write it themselves, and
     can't bear a disk that is full, are given ``Enduring``.
     """
-    target = writable(path)
-    _remove_abandoned(target)
-    prefix = f".{target.stem}.{HERE}-{os.getpid()}-"
-    handle, name = tempfile.mkstemp(prefix=prefix, suffix=target.suffix, dir=target.parent)
+    target, suffix = writable(path), Path(path).suffix  # by which libraries choose a format
+    _remove_abandoned(target, suffix)
+    handle, name = tempfile.mkstemp(prefix=f"{_start(target)}{os.getpid()}-", suffix=suffix, dir=target.parent)
     os.close(handle)
     temporary = Path(name)
     try:
         yield temporary
-        with open(temporary, "rb") as written:
+        with open(temporary, "r+b") as written:
             os.fsync(written.fileno())
         umask = os.umask(0)
         os.umask(umask)
@@ -72,17 +93,22 @@ def atomic(path: str | os.PathLike[str]) -> Iterator[Path]:
         temporary.replace(target)
     except OSError as error:
         if error.errno in NO_ROOM:
-            raise BadInput(target, f"can't be written ({error.strerror or error}); nothing was") from error
+            raise BadInput(path, f"can't be written ({error.strerror or error}); nothing was") from error
         raise
     finally:
         temporary.unlink(missing_ok=True)
 
 
-def _remove_abandoned(target: Path) -> None:
-    start = f".{target.stem}.{HERE}-"
+def _start(target: Path) -> str:
+    """Of the names of its temporary files, which are no longer than a file system takes if its own isn't."""
+    return f".{target.stem[:40]}.{HERE}-"
+
+
+def _remove_abandoned(target: Path, suffix: str) -> None:
+    start = _start(target)
     for file in target.parent.iterdir() if os.name == "posix" else ():
         pid = file.name.removeprefix(start).split("-")[0]
-        if file.name.startswith(start) and file.suffix == target.suffix and pid.isdecimal():
+        if file.name.startswith(start) and file.suffix == suffix and pid.isdecimal():
             try:
                 os.kill(int(pid), 0)
             except ProcessLookupError:
@@ -156,10 +182,15 @@ def save_array(path: str | os.PathLike[str], array: np.ndarray) -> None:
         np.save(file, array)
 
 
+def write_text(path: str | os.PathLike[str], text: str) -> None:
+    """Write ``text`` as UTF-8 with line ends as they are, on every machine; whole or not at all."""
+    with atomic(path) as temporary:
+        temporary.write_bytes(text.encode())
+
+
 def write_json(path: str | os.PathLike[str], value: dict[str, Any]) -> None:
     """Write ``value`` as JSON, whole or not at all."""
-    with atomic(path) as temporary:
-        temporary.write_text(json.dumps(value, indent=1) + "\n")
+    write_text(path, json.dumps(value, indent=1) + "\n")
 
 
 @contextmanager
@@ -225,17 +256,23 @@ def read_json(path: str | os.PathLike[str]) -> dict[str, Any]:
     if not file.is_file():
         return {}
     with parsing(file, "is not readable JSON"):
-        value = json.loads(file.read_text(encoding="utf-8"))
+        value = json.loads(_text(file))
         check_text(file, value)
     if not isinstance(value, dict):
         raise BadInput(file, "is not a JSON object")
     return value
 
 
+def _text(file: Path) -> str:
+    if file.stat().st_size > LARGEST_TEXT:
+        raise BadInput(file, f"has more than {LARGEST_TEXT >> 20} MiB, which no text of ours has")
+    return file.read_text(encoding="utf-8")
+
+
 def read_toml(path: str | os.PathLike[str]) -> dict[str, Any]:
     """The table in a TOML file. Raises BadInput."""
     file = existing(path)
     with parsing(file, "is not readable TOML"):
-        value = tomllib.loads(file.read_text(encoding="utf-8"))
+        value = tomllib.loads(_text(file))
         check_text(file, value)
     return value

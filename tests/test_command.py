@@ -123,3 +123,14 @@ def test_a_full_disk_under_the_output() -> None:
     assert done.stderr.count(b"Traceback") == 0
     assert done.stderr.startswith(b"error: No space left on device\n")
     assert done.returncode in (2, 120)  # 120: the interpreter's own, of the flush at its end
+
+
+def test_a_name_that_the_terminal_has_no_letters_for() -> None:
+    """It is escaped, after the work was done, and no error of ours."""
+    talks = TALKS.replace('"a" * 9', "chr(0xdcff) + chr(0x65e5)")
+    for encoding, shown in (("utf-8:strict", "\\udcff日"), ("cp1252:strict", "\\udcff\\u65e5")):
+        environment = {**os.environ, "PYTHONIOENCODING": encoding}
+        done = subprocess.run(
+            [sys.executable, "-c", talks], cwd=ROOT, env=environment, capture_output=True, check=False
+        )
+        assert (done.returncode, done.stdout.decode(), done.stderr) == (0, f"{shown}\n", b"")

@@ -10,10 +10,13 @@ from commands import run
 from test_strip import trained
 
 from convert.formats.nir.writing import write
+from convert.load import load
 from convert.strip import strip
 from convert.to_nir import command as to_nir
 from convert.to_onnx import command as to_onnx
 from deploy.check import command as check
+from deploy.fit import command as fit
+from deploy.quantize import command as quantize
 from deploy.report import command as report
 from deploy.road import command as road
 from deploy.score import command as score
@@ -21,7 +24,7 @@ from deploy.verify import command as verify
 from simulators.reference import command as reference
 from simulators.run import command as simulate
 from spikestrip.errors import BadInput
-from spikestrip.files import atomic, writable
+from spikestrip.files import atomic, read_json, read_toml, writable
 from train.checkpoint import Checkpoint, save
 from train.neurons import sdn
 from train.run import command as train
@@ -128,3 +131,67 @@ def test_other_files_and_inputs_that_are_not_there_are_no_hindrance(tmp_path):
     with atomic(tmp_path / "old") as temporary:
         temporary.write_text("new")
     assert (tmp_path / "old").read_text() == "new"
+
+
+def test_a_link_is_written_through(tmp_path):
+    """It stays, and what it points at is the file: as a shell's > does it. One that leads nowhere makes the file."""
+    (tmp_path / "there").mkdir()
+    (tmp_path / "there/old.npy").write_text("old")
+    for name, target in (("link.npy", "there/old.npy"), ("link2.npy", "there/new.npy"), ("twice.npy", "link.npy")):
+        (tmp_path / name).symlink_to(target)
+        with atomic(tmp_path / name) as temporary:
+            assert temporary.suffix == ".npy"
+            temporary.write_text(name)
+        assert (tmp_path / name).is_symlink()
+        assert (tmp_path / name).read_text() == name
+    assert sorted(path.name for path in (tmp_path / "there").iterdir()) == ["new.npy", "old.npy"]
+    (tmp_path / "loop").symlink_to("loop")
+    (tmp_path / "nowhere").symlink_to("absent/file")
+    for name, said in (("loop", "leads back to itself"), ("nowhere", "no such folder")):
+        with pytest.raises(BadInput, match=said), atomic(tmp_path / name):
+            pytest.fail("yielded")
+        assert (tmp_path / name).is_symlink()
+
+
+def test_a_name_as_long_as_a_file_system_takes(tmp_path):
+    target = tmp_path / ("é" * 125 + ".npy")  # 254 bytes
+    with atomic(target) as temporary:
+        temporary.write_text("new")
+    assert target.read_text() == "new"
+    with pytest.raises((BadInput, OSError)), atomic(tmp_path / ("x" * 300)):
+        pytest.fail("yielded")
+
+
+@pytest.mark.parametrize("name", ["", ".", "/"])
+def test_what_is_no_name_of_a_file(folder, monkeypatch, name):
+    """Where others are to stand beside it, too: official.json, model.fn.onnx, verdict.differences.h5."""
+    monkeypatch.chdir(folder)
+    before = set(folder.iterdir())
+    for command, arguments, reads in COMMANDS.values():
+        given = arguments.format(f=folder).split()
+        if reads != "reference.h5 trace.h5":  # a report may stand in the folder's own name
+            assert run(command, *given, name).code == 2, (given, name)
+        changed = [name if argument == str(folder / reads.split()[0]) else argument for argument in given]
+        assert run(command, *changed, folder / "new").code == 2, changed
+    assert run(to_onnx, folder / "model.nir", "--functions", "-o", name).code == 2
+    assert set(folder.iterdir()) == before
+
+
+def test_two_outputs_in_one_file(folder):
+    twice = folder / "new.json"
+    done = run(fit, folder / "model.nir", "--chip", "loihi2", "--json", twice, "--plot", folder / "there/../new.json")
+    assert (done.code, "is to be written twice" in done.stderr) == (2, True)
+    done = run(quantize, folder / "ckpt.pt", "--chip", "loihi2", "-o", twice, "--scaled", twice)
+    assert (done.code, "is to be written twice" in done.stderr) == (2, True)
+    assert not twice.exists()
+
+
+@pytest.mark.parametrize("name", ["big.json", "big.toml", "big.onnx"])
+def test_a_text_larger_than_any_of_ours_is_not_read(tmp_path, name):
+    """Nor is an ONNX file of more bytes than a protocol buffer can have: such files are sparse, and cost nothing."""
+    file = tmp_path / name
+    file.touch()
+    os.truncate(file, 40 << 30)
+    read = {".json": read_json, ".toml": read_toml, ".onnx": load}[file.suffix]
+    with pytest.raises(BadInput, match="has more than"):
+        read(file)

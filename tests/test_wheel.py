@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -44,6 +45,19 @@ COMMANDS = (
 """What needs no extra: every floor but training, and data of every package."""
 
 
+ALONE = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+"""The environment of a user, in which no path leads back to the repository."""
+
+
+def interpreter(release: str) -> str | None:
+    """A Python of this release: on the path, or one that pyenv keeps (its shims of others only say so)."""
+    kept = sorted(Path.home().glob(f".pyenv/versions/{release}.*/bin/python"))
+    for python in (shutil.which(f"python{release}"), *map(str, kept)):
+        if python and not subprocess.run([python, "--version"], capture_output=True).returncode:
+            return python
+    return None
+
+
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the wheel that the sdist builds: what an sdist leaves out, the wheel lacks."""
@@ -64,14 +78,15 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.slow
 @pytest.mark.parametrize("release", PYTHONS)
 def test_the_wheel_alone_passes_the_smoke_test(release: str, built: Path, tmp_path: Path) -> None:
-    python = shutil.which(f"python{release}")
-    if python is None or subprocess.run([python, "--version"], capture_output=True).returncode:
+    python = interpreter(release)
+    if python is None:
         pytest.skip(f"there is no Python {release} on this machine")
     subprocess.run([python, "-m", "venv", "env"], cwd=tmp_path, check=True)
     own = tmp_path / "env" / "bin"
     (wheel,) = built.glob("*.whl")
     subprocess.run([own / "python", "-m", "pip", "install", "--quiet", wheel], check=True, capture_output=True)
-    subprocess.run([own / "python", "-c", SMOKE], cwd=tmp_path, check=True)
+    subprocess.run([own / "python", "-c", SMOKE], cwd=tmp_path, env=ALONE, check=True)
     for command in COMMANDS:
-        done = subprocess.run([own / "spikestrip", *command.split()], cwd=tmp_path, capture_output=True, text=True)
+        line = [own / "spikestrip", *command.split()]
+        done = subprocess.run(line, cwd=tmp_path, env=ALONE, capture_output=True, text=True)
         assert done.returncode == 0, f"{command}: {done.stderr}"

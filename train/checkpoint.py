@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from spikestrip.errors import BadInput, Refused
-from spikestrip.files import Enduring, atomic, check_text, existing, parsing
+from spikestrip.files import Enduring, atomic, check_text, existing, named, parsing
 from spikestrip.scales import Scales
 from train import importing, lightning
 from train.building import AnyNetwork, build, parse
@@ -100,7 +100,7 @@ def load(path: str | os.PathLike[str]) -> Checkpoint:
 
 def files(path: Path) -> tuple[Path, ...]:
     """All that ``load(path)`` may read."""
-    return path, path.with_name(importing.SIDECAR)
+    return path, named(path).with_name(importing.SIDECAR)
 
 
 def _read_torch(source: Path) -> dict[str, Any]:

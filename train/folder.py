@@ -21,7 +21,7 @@ import torch
 from tensorboardX import SummaryWriter
 
 from spikestrip.errors import BadInput
-from spikestrip.files import Enduring, alone, atomic, parsing, read_toml
+from spikestrip.files import Enduring, alone, atomic, parsing, read_toml, write_text
 from train.loop import Progress
 from train.ranks import ALONE, Ranks
 from train.stored import load_zip
@@ -54,8 +54,7 @@ class RunFolder:
         if path.exists() and (not path.is_dir() or any(not entry.name.startswith(".") for entry in path.iterdir())):
             raise BadInput(path, "is there and isn't the folder of a run (no experiment.toml)")
         path.mkdir(parents=True, exist_ok=True)
-        with atomic(described) as temporary:
-            temporary.write_text(tomli_w.dumps(options))
+        write_text(described, tomli_w.dumps(options))
 
     @contextmanager
     def held(self) -> Iterator[None]:
@@ -106,7 +105,7 @@ class RunFolder:
 
 
 def _write_csv(path: Path, rows: list[dict[str, Any]]) -> None:
-    with atomic(path) as temporary, open(temporary, "w", newline="") as file:
+    with atomic(path) as temporary, open(temporary, "w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, rows[0].keys())
         writer.writeheader()
         writer.writerows(rows)

@@ -114,7 +114,7 @@ def command(tau: float, reset: str, predicts: Predicts, steps: int, seed: int, o
             network, tau, reset, predicts, {"steps": steps, "seed": seed}, grade(network, tau, reset, inputs(512))
         )
         surrogate.save(weights)
-        header.write_text(json.dumps(surrogate.header, indent=1) + "\n")
+        header.write_bytes(json.dumps(surrogate.header, indent=1).encode() + b"\n")
     click.echo(table(surrogate.grade))
 
 

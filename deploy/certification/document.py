@@ -15,7 +15,7 @@ import numpy as np
 from deploy.certification.certificate import Certificate
 from spikestrip import hdf5
 from spikestrip.errors import BadInput
-from spikestrip.files import Enduring, atomic, existing, read_json
+from spikestrip.files import Enduring, atomic, existing, named, read_json, write_text
 from spikestrip.versions import versions
 
 FORMAT, VERSION = "spikestrip-certificate", 1
@@ -25,7 +25,7 @@ FILES = ("model", "twin", "input", "traces", "list")
 
 def beside(path: Path) -> Path:
     """Where the list of a certificate stands: certificate.json has certificate.listed.h5."""
-    return path.with_name(f"{path.stem}.listed.h5")
+    return named(path).with_name(f"{path.stem}.listed.h5")
 
 
 def write(
@@ -46,8 +46,7 @@ def write(
         files["list"] = _file(beside(path), path)
     value = {"format": FORMAT, "version": VERSION, "files": files, "versions": versions(), **certificate.to_dict()}
     value["seal"] = seal(value)
-    with atomic(path) as temporary:
-        temporary.write_text(_text(value))
+    write_text(path, _text(value))
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -64,7 +63,7 @@ def read(path: Path) -> dict[str, Any]:
 def altered(path: Path, value: Mapping[str, Any]) -> list[str]:
     """Sentences on what no longer has the bytes that the certificate was made from; itself included."""
     sentences = []
-    if value.get("seal") != seal(value) or path.read_text() != _text(value):
+    if value.get("seal") != seal(value) or path.read_text(encoding="utf-8") != _text(value):
         sentences.append(f"{path}: was changed after it was written")
     files = value.get("files")
     if not isinstance(files, dict) or not set(files) <= set(FILES):

@@ -10,7 +10,7 @@ from pathlib import Path
 from convert.load import load, save
 from deploy.shrinking.case import Case
 from spikestrip import __version__
-from spikestrip.files import atomic, save_array
+from spikestrip.files import save_array, write_text
 from spikestrip.trace import Trace
 
 LIBRARIES = ("numpy", "nir", "onnx", "onnxruntime", "torch", "sinabs", "lava-nc", "nirtorch", "snntorch")
@@ -65,8 +65,8 @@ def write(
     reference.save(out / "reference.h5")
     if trace is not None:
         trace.save(out / "trace.h5")
-    _text(out / "reproduce.py", SCRIPT.format(**{"imports": ""} | script))
-    _text(out / "README.md", _readme(case, reference, said, again))
+    write_text(out / "reproduce.py", SCRIPT.format(**{"imports": ""} | script))
+    write_text(out / "README.md", _readme(case, reference, said, again))
 
 
 def _readme(case: Case, reference: Trace, said: str, again: str) -> str:
@@ -104,8 +104,3 @@ Computed by the numpy oracle of Spikestrip, step by step in float64.
 
 Versions: {", ".join(found)}.
 """
-
-
-def _text(path: Path, text: str) -> None:
-    with atomic(path) as temporary:
-        temporary.write_text(text)

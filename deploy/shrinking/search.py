@@ -27,7 +27,7 @@ class Journal:
         self.answers: dict[str, bool] = {}
         self.asked = 0
         if path is not None and path.is_file():
-            for line in path.read_text().splitlines():
+            for line in path.read_text(encoding="utf-8").splitlines():
                 try:
                     entry = json.loads(line)
                 except ValueError:  # the line that it was broken off in
@@ -44,7 +44,7 @@ class Journal:
             self.asked += 1
             self.answers[case.key] = fails
             if self.path is not None:
-                with open(self.path, "a") as file:
+                with open(self.path, "a", encoding="utf-8") as file:
                     file.write(json.dumps({"judge": self.judged, "case": case.key, "fails": fails}) + "\n")
         return self.answers[case.key]
 

@@ -11,7 +11,7 @@ import h5py
 import numpy as np
 
 from deploy.verification.causes import CAUSES
-from spikestrip.files import Enduring, atomic
+from spikestrip.files import Enduring, atomic, named
 
 FORMAT = "spikestrip-differences"
 VERSION = 1
@@ -37,7 +37,7 @@ class Differences:
 
 def beside(path: str | os.PathLike[str]) -> Path:
     """Where the table of a verdict at ``path`` stands: verdict.json has verdict.differences.h5."""
-    return Path(path).with_name(f"{Path(path).stem}.differences.h5")
+    return named(path).with_name(f"{Path(path).stem}.differences.h5")
 
 
 def write(path: str | os.PathLike[str], layers: Mapping[str, Differences]) -> None:

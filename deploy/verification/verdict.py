@@ -15,7 +15,7 @@ from deploy.verification import differences
 from deploy.verification.causes import CAUSES, CODE, FAULTS
 from deploy.verification.differences import Differences
 from deploy.verification.differing import Compared
-from spikestrip.files import atomic
+from spikestrip.files import write_text
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -99,8 +99,7 @@ class Verdict:
     def write(self, path: str | os.PathLike[str]) -> None:
         """Write ``verdict.json``, and the table of its differences beside it: each whole, or not at all."""
         differences.write(differences.beside(path), self.differences)
-        with atomic(path) as temporary:
-            temporary.write_text(json.dumps(self.to_dict(), indent=2, allow_nan=False) + "\n")
+        write_text(path, json.dumps(self.to_dict(), indent=2, allow_nan=False) + "\n")
 
 
 def layer_entry(name: str, compared: Compared, codes: np.ndarray) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from pathlib import Path
 
 from rich.box import ROUNDED, SIMPLE
@@ -12,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from simulators.checking.report import Report, Row
-from spikestrip.files import atomic
+from spikestrip.files import write_json
 
 COLORS = ("green", "yellow", "magenta", "cyan", "blue", "bright_red", "bright_yellow", "bright_magenta")
 MARKS = {"refused": "x", "unknown": "?"}
@@ -50,8 +49,7 @@ def write(report: Report, path: Path) -> None:
         "platforms": whole["rows"],
         "rules": whole["alone"],
     }
-    with atomic(path) as file:
-        file.write_text(json.dumps(whole | {"notes": report.notes}, indent=1) + "\n")
+    write_json(path, whole | {"notes": report.notes})
 
 
 def _groups(rows: list[Row]) -> list[list[Row]]:

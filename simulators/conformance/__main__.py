@@ -17,7 +17,7 @@ from simulators import backends
 from simulators.conformance import Failed, cases, run_case
 from simulators.conformance.table import table
 from spikestrip.command import main
-from spikestrip.files import atomic, write_json
+from spikestrip.files import write_json, write_text
 
 
 @click.command("conformance")
@@ -35,8 +35,7 @@ def command(names: tuple[str, ...], output: Path | None) -> int:
     if output is None:
         click.echo(page)
     else:
-        with atomic(output) as temporary:
-            temporary.write_text(page)
+        write_text(output, page)
     return int(any(isinstance(result, Failed) for answers in results.values() for _, result in answers))
 
 
@@ -54,8 +53,7 @@ def importers(output: Path) -> int:
     written = {"importers.md": page.markdown(table), "importers.html": page.page(table)}
     written |= {f"{badge.importer.split()[0]}.svg": badge.svg for badge in page.badges(table)}
     for name, text in written.items():
-        with atomic(output / name) as temporary:
-            temporary.write_text(text)
+        write_text(output / name, text)
     write_json(output / "importers.json", page.plain(table))
     return int(any(verdict.status == "silently wrong" for row in table.values() for verdict in row.values()))
 

@@ -19,7 +19,7 @@ from simulators.conformance import Case, cases
 from simulators.conformance.table import _line, _note
 from spikestrip.command import main
 from spikestrip.errors import Refused
-from spikestrip.files import atomic
+from spikestrip.files import write_text
 from spikestrip.operations import LIF, Affine, Join, LeakyIntegrator, Operation
 from spikestrip.program import INPUT, Layer, Program, chain
 
@@ -127,8 +127,7 @@ def command(output: Path | None) -> None:
     if output is None:
         click.echo(text)
     else:
-        with atomic(output) as temporary:
-            temporary.write_text(text)
+        write_text(output, text)
 
 
 if __name__ == "__main__":

@@ -41,7 +41,8 @@ def load(data_dir: Path | None = None) -> Task:
 
 
 def _split(folder: Path, part: str) -> Split:
-    trials = [existing(folder / name) for name in existing(folder / f"trials_to_{part}.txt").read_text().split()]
+    listed = existing(folder / f"trials_to_{part}.txt").read_text(encoding="utf-8").split()
+    trials = [existing(folder / name) for name in listed]
     tables = [trial.with_name(f"{trial.stem}_labels.csv") for trial in trials]
     gestures = [read_gestures(table) for table in tables]
 
@@ -61,7 +62,7 @@ def _split(folder: Path, part: str) -> Split:
 def read_gestures(path: Path) -> list[Gesture]:
     """The annotations of one trial: class 1 to 11, start and stop."""
     try:
-        with open(existing(path), newline="") as file:
+        with open(existing(path), encoding="utf-8", newline="") as file:
             rows = [
                 Gesture(int(row["class"]) - 1, int(row["startTime_usec"]), int(row["endTime_usec"]))
                 for row in csv.DictReader(file)

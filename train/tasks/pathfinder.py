@@ -45,7 +45,7 @@ def _samples(folder: Path) -> list[tuple[Path, int]]:
     lists = sorted((folder / "metadata").glob("*.npy"), key=lambda path: (len(path.stem), path.stem))
     samples = []
     for path in lists:
-        for line in path.read_text().splitlines():
+        for line in path.read_text(encoding="utf-8").splitlines():
             words = line.split()
             if len(words) < 4 or words[3] not in ("0", "1"):
                 raise BadInput(path, f"{line!r} is not folder, file, number and label")

@@ -31,7 +31,7 @@ def load(data_dir: Path | None = None) -> Task:
     testing_list.txt, or one of LAYOUTS in it. Raises BadInput when a file isn't mono 16-bit at 16 kHz, of a second.
     """
     folder = copies.find("speech_commands", data_dir, LAYOUTS, LISTS["test"])
-    parts = {part: existing(folder / name).read_text().split() for part, name in LISTS.items()}
+    parts = {part: existing(folder / name).read_text(encoding="utf-8").split() for part, name in LISTS.items()}
     listed = {name for names in parts.values() for name in names}
     clips = [path.relative_to(folder).as_posix() for path in sorted(folder.glob("[!_.]*/*.wav"))]
     parts["train"] = [clip for clip in clips if clip not in listed]

@@ -66,6 +66,8 @@ def load_model(path: str | os.PathLike[str], program: Program) -> onnx.ModelProt
 def read(path: str | os.PathLike[str]) -> tuple[Path, onnx.ModelProto, dict[str, str]]:
     """An ONNX file of ours, its model, and its metadata. Raises BadInput for a file that is none."""
     source = existing(path)
+    if source.stat().st_size > LARGEST:
+        raise BadInput(source, f"has more than {LARGEST:,} bytes, and no ONNX file can")
     try:
         model = onnx.load(source, load_external_data=False)
     except DecodeError as error:

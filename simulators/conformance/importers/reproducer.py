@@ -11,7 +11,7 @@ import numpy as np
 from simulators.conformance.importers import stock
 from simulators.conformance.importers.judging import TOLERANCE, Verdict, alike
 from simulators.conformance.importers.stock import Run
-from spikestrip.files import atomic, save_array
+from spikestrip.files import save_array, write_text
 
 SCRIPT = '''"""Run in its folder: prints what is right and what {importer} gives, and ends in 1 while they differ."""
 
@@ -60,9 +60,9 @@ def write(folder: Path, graph: str, importer: str, run: Run, verdict: Verdict, p
     if run.__module__ == stock.__name__:
         driver = "\n\n".join(inspect.getsource(function) for function in (run, stock._stepped))
     script = SCRIPT.format(importer=importer, dt=stock.DT, driver=driver, name=run.__name__, tolerance=TOLERANCE)
-    _text(folder / "reproduce.py", script)
+    write_text(folder / "reproduce.py", script)
     said = README.format(graph=graph, importer=importer, cause=verdict.cause, nir=stock.version_of("nir"), dt=stock.DT)
-    _text(folder / "README.md", said)
+    write_text(folder / "README.md", said)
 
 
 def _first(verdict: Verdict) -> int:
@@ -72,8 +72,3 @@ def _first(verdict: Verdict) -> int:
         return 0
     wrong = ~np.isclose(theirs, verdict.right.reshape(theirs.shape), rtol=TOLERANCE, atol=TOLERANCE)
     return int(wrong.reshape(*wrong.shape[:2], -1).any(axis=(0, 2)).argmax())
-
-
-def _text(path: Path, text: str) -> None:
-    with atomic(path) as temporary:
-        temporary.write_text(text)
