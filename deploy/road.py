@@ -87,7 +87,7 @@ def road(
     The network as trained runs in float32, its stripped program in float64, and so do the backends, from the NIR file.
     Raises SpikestripError, when all is written, if a verdict is fail.
     """
-    from deploy.report import render, summary_table
+    from deploy.report import RunFolder, summary_table, write
 
     run_folder.clear(out)
     save_array(out / run_folder.INPUT, x)
@@ -106,9 +106,11 @@ def road(
         "bytes": {name: (out / name).stat().st_size for name in (run_folder.NIR, run_folder.ONNX)},
         "runs": runs,
     }
-    write_text(out / run_folder.ROAD, json.dumps(summary, indent=1, allow_nan=False) + "\n")
-    render(out, out / run_folder.REPORT)
-    console.print(summary_table(out))
+    write_text(out / run_folder.ROAD, json.dumps(summary, indent=1, allow_nan=False) + "
+")
+    folder = RunFolder(out)
+    write([folder], out / run_folder.REPORT)
+    console.print(summary_table(folder))
     for name, row in runs.items():
         if "refused" in row:
             console.print(f"{name}: refused: {row['by']}: {row['refused']}")

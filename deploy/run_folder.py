@@ -11,6 +11,8 @@ from spikestrip.files import writable
 CHECKPOINT, METRICS, INPUT, LABELS = "ckpt.pt", "metrics.json", "x.npy", "labels.npy"
 NIR, ONNX = "model.nir", "model.onnx"
 ROAD, REPORT = "road.json", "report.html"
+CERTIFICATE = "certificate.json"
+"""What ``certify -o`` may have left beside them."""
 
 PARALLEL, ITERATIVE = "parallel", "iterative"
 """The two runs of the network itself: as it was trained, and step by step. The others bear their backend's name."""
@@ -37,7 +39,7 @@ REPLACED = (
 """What a road leaves, as patterns, and the next one there takes away first."""
 WRITTEN_OVER = (CHECKPOINT, METRICS, INPUT, NIR, ONNX)
 """What it leaves there too, and the next one writes over."""
-READ = (METRICS, ROAD, LABELS, "*.h5", verdict_file(_ANY))
+READ = (METRICS, ROAD, LABELS, NIR, CERTIFICATE, "*.h5", verdict_file(_ANY))
 """What a report may read, as patterns."""
 EXPECTED = (CHECKPOINT, METRICS, NIR, ONNX, trace_file(PARALLEL), trace_file(ITERATIVE), LABELS)
 """What a whole folder holds beside the trace and the verdict of each backend."""

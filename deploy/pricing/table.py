@@ -20,7 +20,7 @@ def show(bills: Sequence[Bill], console: Console) -> None:
     for column in ("reading", "total", "grade, or why there is none"):
         table.add_column(column)
     for one in bills:
-        table.add_row(one.table.name, Text("refused", "red") if one.total is None else _words(one.total), _why(one))
+        table.add_row(one.table.name, Text("refused", "red") if one.total is None else joules(one.total), evidence(one))
     console.print(table)
     if len(bills) == 1:
         console.print(_lines(bills[0]))
@@ -28,7 +28,7 @@ def show(bills: Sequence[Bill], console: Console) -> None:
             cost = (
                 "no price"
                 if price.picojoules is None
-                else _words((price.picojoules[0] * 1e-12, price.picojoules[1] * 1e-12))
+                else joules((price.picojoules[0] * 1e-12, price.picojoules[1] * 1e-12))
             )
             line = ", ".join(part for part in (price.source, price.date, price.grade) if part)
             console.print(f"{term}: {cost} ({line})", markup=False, highlight=False, style="dim")
@@ -36,7 +36,8 @@ def show(bills: Sequence[Bill], console: Console) -> None:
             console.print(f"left out: {counter}: {why}", markup=False, highlight=False, style="dim")
 
 
-def _why(one: Bill) -> str:
+def evidence(one: Bill) -> str:
+    """The grades of the prices that were charged; where one is missing, which and why."""
     if one.missing:
         whys = dict.fromkeys(one.missing.values())
         terms = {why: ", ".join(term for term, its in one.missing.items() if its == why) for why in whys}
@@ -52,13 +53,13 @@ def _lines(one: Bill) -> Table:
     for column in ("count", "energy"):
         table.add_column(column, justify="right")
     for line in one.lines:
-        joules = "no price" if line.joules is None else _words(line.joules)
-        table.add_row(line.layer, line.counter, " + ".join(line.terms), f"{line.count:,.0f}", joules)
+        energy = "no price" if line.joules is None else joules(line.joules)
+        table.add_row(line.layer, line.counter, " + ".join(line.terms), f"{line.count:,.0f}", energy)
     return table
 
 
-def _words(joules: Range) -> str:
+def joules(energy: Range) -> str:
     """Joules in the unit that suits them; a range where there is one."""
-    scale, unit = next((row for row in UNITS if joules[1] >= row[0]), UNITS[-1])
-    low, high = (f"{end / scale:.4g}" for end in joules)
+    scale, unit = next((row for row in UNITS if energy[1] >= row[0]), UNITS[-1])
+    low, high = (f"{end / scale:.4g}" for end in energy)
     return f"{low} {unit}" if low == high else f"{low} to {high} {unit}"

@@ -1,95 +1,70 @@
-"""``report.html``: a run folder on one page, without anything from elsewhere."""
+"""``report.html``: run folders on one page, without anything from elsewhere."""
 
 from __future__ import annotations
 
-import math
+import base64
+import gzip
+import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-
-from deploy.reporting.folder import RunFolder
-from deploy.reporting.words import COLUMNS, cells
-from deploy.run_folder import PARALLEL, verdict_file
+from deploy.pricing.table import joules
+from deploy.reporting.facts import look
+from deploy.reporting.folder import Row, RunFolder
+from deploy.reporting.words import CAUSES, COLUMNS, NOTHING, cells, share
 from spikestrip.errors import BadInput
 from spikestrip.files import atomic
 
-SHOWN = ("synaptic_acs", "effective_macs", "state_macs")
+HERE = Path(__file__).parent
+SCRIPTS = ("plots.js", "spikes.js", "page.js")
 
 
-def render(run_dir: str | os.PathLike[str], out: str | os.PathLike[str]) -> None:
-    """Write the report of ``run_dir`` to ``out``, whole or not at all. BadInput as RunFolder."""
-    folder = RunFolder(run_dir)
+def write(folders: Sequence[RunFolder], out: str | os.PathLike[str]) -> None:
+    """Write the page of ``folders`` to ``out``, whole or not at all. Raises BadInput."""
     try:
-        import matplotlib  # noqa: F401 - the plots need it
         from jinja2 import Environment, FileSystemLoader, StrictUndefined
+        from markupsafe import Markup
+        from plotly.offline import get_plotlyjs
     except ImportError as error:
         raise BadInput("report", f"needs the extra 'report': pip install 'spikestrip[report]' ({error})") from error
+    looked = [look(folder) for folder in folders]
     environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
-        lstrip_blocks=True,
-    )  # fmt: skip
-    page = environment.get_template("report.html").render(**_content(folder))
+        loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    payload = {"folders": [{"facts": facts, "drawn": drawn} for facts, drawn in looked], "causes": CAUSES}
+    page = environment.get_template("page.html").render(
+        folders=[
+            facts | {"table": [(row, cells(row), _values(row)) for row in folder.rows()]}
+            for folder, (facts, _) in zip(folders, looked, strict=True)
+        ],
+        columns=COLUMNS,
+        causes=CAUSES,
+        nothing=NOTHING,
+        share=share,
+        joules=joules,
+        css=Markup((HERE / "page.css").read_text(encoding="utf-8")),
+        scripts=Markup("\n".join((HERE / name).read_text(encoding="utf-8") for name in SCRIPTS)),
+        plotly=Markup(_packed(get_plotlyjs())),
+        payload=Markup(_packed(json.dumps(payload, allow_nan=False))),
+    )
     with atomic(out) as temporary:
         temporary.write_text(page, encoding="utf-8")
 
 
-def _content(folder: RunFolder) -> dict[str, Any]:
-    from markupsafe import Markup
-
-    from deploy.reporting import plots
-
-    name, reference = folder.reference
-    compared = {run: recorded for run, recorded in folder.traces.items() if run in ("iterative", "parallel")}
-    compared = compared or {name: reference}
-    rates = {
-        run: {layer: folder.fired[run][layer] / math.prod(train.shape) for layer, train in recorded.spikes.items()}
-        for run, recorded in compared.items()
-    }
-    by_layer = {
-        layer: {counter: events / len(reference.input) for counter, events in table.items()}
-        for layer, table in folder.counted[name].items()
-    }
-    raster, sample = None, None
-    if len(compared) == 2:
-        sample = _sample(folder)
-        a, b = (folder.traces[run].spikes for run in ("parallel", "iterative"))
-        raster = Markup(plots.raster_image(a, b, sample, ("parallel", "iterative")))
-    rows = folder.rows()
-    return {
-        "columns": COLUMNS,
-        "rows": [(row, cells(row)) for row in rows],
-        "passed": all(row.verdict in ("pass", "reference") for row in rows),
-        "metrics": folder.metrics,
-        "cpu_reference": folder.cpu_reference,
-        "missing": folder.missing,
-        "refused": folder.refused,
-        "shape": reference.input.shape,
-        "spiking_layers": len(reference.spikes),
-        "program": str(reference.attrs.get("program_sha256", ""))[:12],
-        "reference_name": name,
-        "raster": raster,
-        "sample": sample,
-        "rates": Markup(plots.rates(rates)),
-        "events": Markup(plots.events(by_layer, SHOWN)) if by_layer else None,
-        "parallel": folder.verdicts.get("parallel") or None,
-        "verdicts": {run: verdict for run, verdict in folder.verdicts.items() if verdict},
-    }
+def _values(row: Row) -> list[float | None]:
+    """What each column of the table is sorted by; None where that is its text."""
+    return [
+        None, None, _or_least(row.right), row.spiking_rate, _or_least(row.agreement), _or_least(row.differ), None, None,
+        _or_least(row.synaptic_acs), _or_least(row.macs), _or_least(row.joules and row.joules[1]),
+        _or_least(row.seconds),
+    ]  # fmt: skip
 
 
-def _sample(folder: RunFolder) -> int:
-    """The sample of the first difference; with none, the first."""
-    first = (folder.verdicts.get("parallel") or {}).get("first")
-    if first:
-        sample = int(first["sample"])
-        if not 0 <= sample < len(folder.traces[PARALLEL].input):
-            raise BadInput(folder.path / verdict_file(PARALLEL), f"first.sample is {sample}, which the trace lacks")
-        return sample
-    a, b = (folder.traces[run] for run in ("parallel", "iterative"))
-    for samples in a.parts():
-        wrong = [(train[samples] != b.spikes[name][samples]).any(axis=(1, 2)) for name, train in a.spikes.items()]
-        differing = np.flatnonzero(np.any(wrong, axis=0))
-        if differing.size:
-            return samples.start + int(differing[0])
-    return 0
+def _or_least(value: float | None) -> float:
+    return -1 if value is None else value
+
+
+def _packed(text: str) -> str:
+    """Text as base64 of its gzip, the same for the same text."""
+    return base64.b64encode(gzip.compress(text.encode(), 9, mtime=0)).decode()

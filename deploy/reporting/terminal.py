@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import os
-
 from rich.box import SIMPLE
 from rich.table import Table
 
 from deploy.reporting.folder import RunFolder
 from deploy.reporting.words import COLUMNS, cells
 
-SHOWN = ("run", "accuracy", "differ", "by cause", "verdict", "synaptic ACs", "seconds")  # what 80 columns hold
+SHOWN = ("run", "right", "differ", "by cause", "verdict", "synaptic ACs", "seconds")  # what 80 columns hold
 WORDS = ("run", "by cause", "verdict")
 
 
-def summary_table(run_dir: str | os.PathLike[str]) -> Table:
-    """The table of a run folder: traces x accuracy, differing spikes by cause, events, time. BadInput as RunFolder."""
-    folder = RunFolder(run_dir)
+def summary_table(folder: RunFolder) -> Table:
+    """The table of a run folder: traces x right answers, differing spikes by cause, events, time."""
     caption = "CPU reference. " if folder.cpu_reference else ""
     caption += f"Refused by {', '.join(folder.refused)}. " if folder.refused else ""
     caption += f"Missing: {', '.join(folder.missing)}." if folder.missing else ""

@@ -11,7 +11,9 @@ import h5py
 import numpy as np
 
 from deploy.verification.causes import CAUSES
-from spikestrip.files import Enduring, atomic, named
+from spikestrip import hdf5
+from spikestrip.errors import BadInput
+from spikestrip.files import Enduring, atomic, named, parsing
 
 FORMAT = "spikestrip-differences"
 VERSION = 1
@@ -64,3 +66,42 @@ def write(path: str | os.PathLike[str], layers: Mapping[str, Differences]) -> No
                 group["cause"][part] = found.codes[part]
                 for column, sent in spikes.items():
                     group[column][part] = sent[part]
+
+
+@dataclasses.dataclass
+class Listed:
+    """A layer's part of a table that was read: (n,) each; causes: names of CAUSES; fired, others: spikes sent."""
+
+    sample: np.ndarray
+    step: np.ndarray
+    neuron: np.ndarray
+    causes: np.ndarray
+    fired: np.ndarray
+    others: np.ndarray
+
+
+def read(path: str | os.PathLike[str]) -> dict[str, Listed]:
+    """Read a table: layer -> its differences, in the order of samples, steps and neurons. Raises BadInput."""
+    source = hdf5.scan(path)
+    with parsing(source, "lacks a part of a table of differences"), h5py.File(source, "r") as file:
+        if file.attrs.get("format") != FORMAT or file.attrs.get("version") != VERSION:
+            raise BadInput(source, f"is no table of differences of version {VERSION}")
+        names = np.array([str(name) for name in file.attrs["causes"]])
+        return {str(name): _listed(source, file[str(name)], names) for name in file.attrs["order"]}
+
+
+def _listed(source: Path, group: h5py.Group, names: np.ndarray) -> Listed:
+    columns = {column: group[column][:] for column in (*COLUMNS, "cause", "spike")}
+    columns["others"] = group["reference_spike"][:] if "reference_spike" in group else 1 - columns["spike"]
+    size = columns["sample"].shape
+    if len(size) != 1 or any(values.shape != size or values.dtype.kind not in "iu" for values in columns.values()):
+        raise BadInput(source, f"{group.name}: its columns are not integers of one length")
+    limits = dict(zip((*COLUMNS, "cause"), (*group.attrs["shape"], len(names)), strict=True))
+    for column, most in limits.items():
+        values = columns[column]
+        if values.size and not 0 <= int(values.min()) <= int(values.max()) < int(most):
+            raise BadInput(
+                source, f"{group.name}: its {column} go from {values.min()} to {values.max()}, not below {most}"
+            )
+    sample, step, neuron, cause, fired, others = columns.values()
+    return Listed(sample, step, neuron, names[cause.astype(np.int64)], fired, others)
