@@ -10,6 +10,9 @@ import numpy as np
 from deploy.certification.past import sources
 from deploy.reporting.folder import RunFolder
 from deploy.reporting.replayed import Replayed, replayed
+from deploy.run_folder import ITERATIVE, trace_file, verdict_file
+from deploy.verification import differences
+from spikestrip.errors import BadInput
 from spikestrip.program import Program
 from spikestrip.trace import Trace, join
 
@@ -73,7 +76,7 @@ def drawn(folder: RunFolder, first: Trace, samples: list[int], seen: Replayed | 
         "around": AROUND,
         "neurons": {name: train.shape[-1] for name, train in first.spikes.items()},
         "samples": shown,
-        "runs": {run: _run(folder, run, samples, seen, len(runs)) for run in runs},
+        "runs": {run: _run(folder, run, first, samples, seen, len(runs)) for run in runs},
     }
 
 
@@ -86,48 +89,50 @@ def _answers(folder: RunFolder, sample: int) -> dict[str, int]:
     }
 
 
-def _run(folder: RunFolder, run: str, samples: list[int], seen: Replayed | None, runs: int) -> list[dict[str, Any]]:
+def _run(
+    folder: RunFolder, run: str, first: Trace, samples: list[int], seen: Replayed | None, runs: int
+) -> list[dict[str, Any]]:
     """For each drawn sample the differences of ``run``, in the order of steps, and the potentials around the first."""
-    listed, program = folder.listed[run], folder.program
+    program, layers = folder.program, list(folder.listed[run])
     mine: Replayed | None = None
-    if program is not None and seen is not None:
+    if program is not None:
         whole = folder.traces[run]
         mine = replayed(program, join([whole[one : one + 1] for one in samples]), list(range(len(samples))))
     entries = []
     for place, sample in enumerate(samples):
-        layers = list(listed)
-        parts = [
-            (np.full(int((one.sample == sample).sum()), number), one, np.flatnonzero(one.sample == sample))
-            for number, one in enumerate(listed.values())
-        ]
-        layer = np.concatenate([numbers for numbers, _, _ in parts])
-        columns = {
-            name: np.concatenate([getattr(one, name)[at] for _, one, at in parts])
-            for name in ("step", "neuron", "causes", "fired", "others")
-        }
-        order = np.lexsort((columns["neuron"], layer, columns["step"]))[: DIFFERENCES // (runs * len(samples))]
-        step, neuron, causes = (columns[name][order].astype(object if name == "causes" else np.int64)
-                                for name in ("step", "neuron", "causes"))  # fmt: skip
-        layer = layer[order]
-        roots = np.full((len(order), 2), NOWHERE)
+        found = _differences(folder, run, first, sample)
+        kept = {name: values[: DIFFERENCES // (runs * len(samples))] for name, values in found.items()}
+        entry: dict[str, Any] = {"all": len(found["step"]), **{name: values.tolist() for name, values in kept.items()}}
+        layer, step, neuron = kept["layer"], kept["step"], kept["neuron"]
+        roots = np.full((len(step), 2), NOWHERE)
         if program is not None:
-            roots = _roots(program, layers, layer, step, neuron, causes == "carried")
-        entry: dict[str, Any] = {
-            "all": int(sum(at.size for _, _, at in parts)),
-            "layer": layer.tolist(),
-            "step": step.tolist(),
-            "neuron": neuron.tolist(),
-            "cause": causes.tolist(),
-            "fired": columns["fired"][order].tolist(),
-            "others": columns["others"][order].tolist(),
-            "root": roots[:, 0].tolist(),
-            "roots": roots[:, 1].tolist(),
-        }
+            roots = _roots(program, layers, layer, step, neuron, kept["cause"] == "carried")
+        entry |= {"root": roots[:, 0].tolist(), "roots": roots[:, 1].tolist()}
         if seen is not None and mine is not None:
             detailed = slice(DETAILED // (runs * len(samples)))
             entry |= _details(seen, mine, place, layers, layer[detailed], step[detailed], neuron[detailed])
         entries.append(entry)
     return entries
+
+
+def _differences(folder: RunFolder, run: str, first: Trace, sample: int) -> dict[str, np.ndarray]:
+    """Those of one sample, all layers together, in the order of steps; layer: its number among those listed."""
+    columns: dict[str, list[np.ndarray]] = {}
+    for number, (name, one) in enumerate(folder.listed[run].items()):
+        at = np.flatnonzero(one.sample == sample)
+        step, neuron = one.step[at].astype(np.int64), one.neuron[at].astype(np.int64)
+        if ((one.others[at] > 0) != first.spikes[name][sample, step, neuron]).any():
+            table = differences.beside(folder.path / verdict_file(run))
+            raise BadInput(table, f"layer {name}: it is about other spikes than those of {trace_file(ITERATIVE)}")
+        found = {
+            "layer": np.full(at.size, number), "step": step, "neuron": neuron, "cause": one.causes[at],
+            "fired": one.fired[at], "others": one.others[at],
+        }  # fmt: skip
+        for column, values in found.items():
+            columns.setdefault(column, []).append(values)
+    joined = {column: np.concatenate(parts) for column, parts in columns.items()}
+    order = np.lexsort((joined["neuron"], joined["layer"], joined["step"]))
+    return {column: values[order] for column, values in joined.items()}
 
 
 def _details(

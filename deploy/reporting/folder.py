@@ -130,7 +130,7 @@ class RunFolder:
             self._check_program()
 
     def _listed(self, name: str) -> dict[str, Listed]:
-        """The differences of a run, of the layers that the references have; {} where there is no table of them."""
+        """The differences of a run, ``others`` being what the iterative reference sent; {} where there is no table."""
         file = differences.beside(self.path / verdict_file(name))
         if not file.is_file():
             self.missing.append(file.name)
@@ -143,6 +143,8 @@ class RunFolder:
                 place.size and int(place.max()) >= most for place, most in zip(places, shape, strict=True)
             ):
                 raise BadInput(file, f"layer {layer} is not one of {trace_file(self.reference[0])}, or larger there")
+            if name == PARALLEL:  # which the road takes for the reference of the iterative run
+                listed.fired, listed.others = listed.others, listed.fired
         return found
 
     @cached_property
