@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -31,6 +32,8 @@ AROUND = 12
 MEMORY = 1 << 28
 """Bytes of spikes, and of potentials, that are held at once."""
 NOWHERE = -1
+Sent = Mapping[str, np.ndarray]
+"""Layer -> (B, T, N) booleans: it sent a spike, or several."""
 
 
 def looked(folder: RunFolder) -> int:
@@ -60,13 +63,13 @@ def drawn(folder: RunFolder, first: Trace, samples: list[int], seen: Replayed | 
 
     first: the reference's first samples, loaded; seen: their replay, with the potentials of ``samples``.
     """
-    labels = folder.labels
+    labels, sent = folder.labels, _sent(first)
     shown = [
         {
             "sample": sample,
             "label": int(labels[sample]) if labels is not None and labels.ndim == 1 else None,
             "answers": _answers(folder, sample),
-            "spikes": {name: _packed(np.packbits(train[sample].ravel())) for name, train in first.spikes.items()},
+            "spikes": {name: _packed(np.packbits(train[sample].ravel())) for name, train in sent.items()},
         }
         for sample in samples
     ]
@@ -74,10 +77,14 @@ def drawn(folder: RunFolder, first: Trace, samples: list[int], seen: Replayed | 
     return {
         "steps": first.input.shape[1],
         "around": AROUND,
-        "neurons": {name: train.shape[-1] for name, train in first.spikes.items()},
+        "neurons": {name: train.shape[-1] for name, train in sent.items()},
         "samples": shown,
-        "runs": {run: _run(folder, run, first, samples, seen, len(runs)) for run in runs},
+        "runs": {run: _run(folder, run, sent, samples, seen, len(runs)) for run in runs},
     }
+
+
+def _sent(run: Trace) -> Sent:
+    return {name: train > 0 for name, train in (run.spikes | run.numbers).items()}
 
 
 def _answers(folder: RunFolder, sample: int) -> dict[str, int]:
@@ -90,7 +97,7 @@ def _answers(folder: RunFolder, sample: int) -> dict[str, int]:
 
 
 def _run(
-    folder: RunFolder, run: str, first: Trace, samples: list[int], seen: Replayed | None, runs: int
+    folder: RunFolder, run: str, sent: Sent, samples: list[int], seen: Replayed | None, runs: int
 ) -> list[dict[str, Any]]:
     """For each drawn sample the differences of ``run``, in the order of steps, and the potentials around the first."""
     program, layers = folder.program, list(folder.listed[run])
@@ -100,7 +107,7 @@ def _run(
         mine = replayed(program, join([whole[one : one + 1] for one in samples]), list(range(len(samples))))
     entries = []
     for place, sample in enumerate(samples):
-        found = _differences(folder, run, first, sample)
+        found = _differences(folder, run, sent, sample)
         kept = {name: values[: DIFFERENCES // (runs * len(samples))] for name, values in found.items()}
         entry: dict[str, Any] = {"all": len(found["step"]), **{name: values.tolist() for name, values in kept.items()}}
         layer, step, neuron = kept["layer"], kept["step"], kept["neuron"]
@@ -115,13 +122,13 @@ def _run(
     return entries
 
 
-def _differences(folder: RunFolder, run: str, first: Trace, sample: int) -> dict[str, np.ndarray]:
+def _differences(folder: RunFolder, run: str, sent: Sent, sample: int) -> dict[str, np.ndarray]:
     """Those of one sample, all layers together, in the order of steps; layer: its number among those listed."""
     columns: dict[str, list[np.ndarray]] = {}
     for number, (name, one) in enumerate(folder.listed[run].items()):
         at = np.flatnonzero(one.sample == sample)
         step, neuron = one.step[at].astype(np.int64), one.neuron[at].astype(np.int64)
-        if ((one.others[at] > 0) != first.spikes[name][sample, step, neuron]).any():
+        if ((one.others[at] > 0) != sent[name][sample, step, neuron]).any():
             table = differences.beside(folder.path / verdict_file(run))
             raise BadInput(table, f"layer {name}: it is about other spikes than those of {trace_file(ITERATIVE)}")
         found = {

@@ -136,8 +136,9 @@ class RunFolder:
             self.missing.append(file.name)
             return {}
         found = differences.read(file)
+        recorded = self.reference[1].spikes | self.reference[1].numbers
         for layer, listed in found.items():
-            shape = self.reference[1].spikes[layer].shape if layer in self.reference[1].spikes else None
+            shape = recorded[layer].shape if layer in recorded else None
             places = (listed.sample, listed.step, listed.neuron)
             if shape is None or any(
                 place.size and int(place.max()) >= most for place, most in zip(places, shape, strict=True)
