@@ -29,6 +29,9 @@ console = terminal(highlight=False)
 @click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True)
 def command(out: Path, seed: int) -> None:
     """The whole road on 5,000 real MNIST digits, 784 steps each, ending in report.html."""
+    from train.threads import bounded_spin
+
+    bounded_spin()  # before anything loads torch
     from deploy.road import road
     from train.held_out import held_out
 

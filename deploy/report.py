@@ -14,7 +14,7 @@ from deploy.reporting.terminal import summary_table
 from deploy.run_folder import READ, REPORT, found
 from spikestrip.command import main, terminal
 from spikestrip.errors import BadInput
-from spikestrip.files import atomic, writable, write_json
+from spikestrip.files import writable, write_json, write_text
 
 __all__ = ["command", "render", "summary_table", "write"]
 
@@ -40,8 +40,7 @@ def write(folders: Sequence[RunFolder], out: str | os.PathLike[str], form: Form 
     if form == "json":
         write_json(out, {"format": facts.FORMAT, "version": facts.VERSION, "folders": said})
         return
-    with atomic(out) as temporary:
-        temporary.write_text(markdown.markdown(folders, said), encoding="utf-8")
+    write_text(out, markdown.markdown(folders, said))
 
 
 @click.command("report")

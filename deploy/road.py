@@ -106,8 +106,7 @@ def road(
         "bytes": {name: (out / name).stat().st_size for name in (run_folder.NIR, run_folder.ONNX)},
         "runs": runs,
     }
-    write_text(out / run_folder.ROAD, json.dumps(summary, indent=1, allow_nan=False) + "
-")
+    write_text(out / run_folder.ROAD, json.dumps(summary, indent=1, allow_nan=False) + "\n")
     folder = RunFolder(out)
     write([folder], out / run_folder.REPORT)
     console.print(summary_table(folder))

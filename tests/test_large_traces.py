@@ -161,7 +161,7 @@ for name in ("iterative", "parallel"):
     trace.write_parts(folder / f"reference.{name}.h5", parts(name == "parallel"), batch)
 verdict = verify(*(trace.read(folder / f"reference.{name}.h5") for name in ("iterative", "parallel")))
 verdict.write(folder / "verdict.parallel.json")
-render(folder, folder / "report.html")
+render([folder], folder / "report.html")
 layer = verdict.layers["n0"]
 print(layer["decisions"], layer["differ"], layer["first"]["sample"], layer["first"]["step"])
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10)

@@ -14,7 +14,7 @@ from deploy.reporting.facts import look
 from deploy.reporting.folder import Row, RunFolder
 from deploy.reporting.words import CAUSES, COLUMNS, NOTHING, cells, share
 from spikestrip.errors import BadInput
-from spikestrip.files import atomic
+from spikestrip.files import write_text
 
 HERE = Path(__file__).parent
 SCRIPTS = ("plots.js", "spikes.js", "page.js")
@@ -48,8 +48,7 @@ def write(folders: Sequence[RunFolder], out: str | os.PathLike[str]) -> None:
         plotly=Markup(_packed(get_plotlyjs())),
         payload=Markup(_packed(json.dumps(payload, allow_nan=False))),
     )
-    with atomic(out) as temporary:
-        temporary.write_text(page, encoding="utf-8")
+    write_text(out, page)
 
 
 def _values(row: Row) -> list[float | None]:
