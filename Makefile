@@ -27,7 +27,7 @@ bench: setup
 	mkdir -p runs
 	$(BIN)/python benchmarks/train_speed.py --json runs/train_speed.json
 
-# every network of the zoo down the whole road, and the page of it
+# every network of the zoo down the whole road, the page of it, and a gallery of their reports: runs/zoo/report.html
 zoo: setup
 	$(BIN)/python benchmarks/zoo.py --out runs/zoo -o docs/zoo.md
 

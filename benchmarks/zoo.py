@@ -3,6 +3,7 @@
 python benchmarks/zoo.py --out runs/zoo -o docs/zoo.md      (make zoo)
 
 Stripped, written as NIR and ONNX, run on every backend and verified; certified; quantised, and fitted on a chip.
+OUT/report.html is the gallery: the report of all of them.
 """
 
 from __future__ import annotations
@@ -19,18 +20,21 @@ from convert.load import load
 from convert.lowering.loihi2 import Words, loihi2
 from convert.lowering.speck import speck
 from deploy import run_folder
+from deploy.certification import document
 from deploy.certify import certify
 from deploy.fit import fit
 from deploy.fitting import chip, measured
-from deploy.road import road
+from deploy.report import render
+from deploy.road import as_trained, road
 from simulators.run import simulate
 from spikestrip.command import main
 from spikestrip.errors import Refused, SpikestripError
-from spikestrip.files import atomic
+from spikestrip.files import atomic, write_json
 from spikestrip.program import Program
 from train import tasks
 from train.checkpoint import Checkpoint
 from train.checkpoint import load as load_checkpoint
+from train.checkpoint import save
 from train.held_out import held_out
 
 ROOT = Path(__file__).parents[1]
@@ -83,6 +87,7 @@ def command(samples: int, out: Path, output: Path) -> None:
     foot = "\n".join(f"{number}. {note}" for number, note in enumerate(notes, 1))
     with atomic(output) as temporary:
         temporary.write_text(PAGE.format(samples=samples, calibrated=CALIBRATED) + f"{table}\n\n{foot}\n")
+    render(sorted(out / path.stem for path in (ROOT / "zoo").glob("*.safetensors")), out / run_folder.REPORT)
 
 
 def _cells(path: Path, samples: int, folder: Path, notes: list[str]) -> tuple[str, ...]:
@@ -93,9 +98,14 @@ def _cells(path: Path, samples: int, folder: Path, notes: list[str]) -> tuple[st
     test = held_out(stored, path, samples)
     x = np.ascontiguousarray(test.inputs)
     run_folder.prepare(folder)
+    save(folder / run_folder.CHECKPOINT, stored)
+    write_json(folder / run_folder.METRICS, as_trained(stored))
     road(stored, x, test.labels, folder, BACKENDS)
     ran = json.loads((folder / run_folder.ROAD).read_text())
-    certificate = certify(program, x, ARITHMETICS).to_dict()["arithmetics"]
+    certified = certify(program, x, ARITHMETICS)
+    files = (folder / name for name in (run_folder.CERTIFICATE, run_folder.NIR, run_folder.INPUT))
+    document.write(certified, *files)
+    certificate = certified.to_dict()["arithmetics"]
     name = EXPERIMENTS[path.stem]
     experiment = tomllib.loads((ROOT / "experiments" / f"{name}.toml").read_text())
     sizes = (path.stat().st_size, *(ran["bytes"][file] for file in (run_folder.NIR, run_folder.ONNX)))
