@@ -32,9 +32,8 @@ from spikestrip.errors import Refused, SpikestripError
 from spikestrip.files import atomic, write_json
 from spikestrip.program import Program
 from train import tasks
-from train.checkpoint import Checkpoint
+from train.checkpoint import Checkpoint, save
 from train.checkpoint import load as load_checkpoint
-from train.checkpoint import save
 from train.held_out import held_out
 
 ROOT = Path(__file__).parents[1]
