@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from spikestrip.errors import SpikestripError, printable
+from spikestrip.errors import BadInput, SpikestripError, printable
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -50,6 +50,7 @@ def main(command: click.Command, arguments: Sequence[str] | None = None) -> NoRe
         sys.stdout.reconfigure(errors="backslashreplace")  # a name that the terminal has no letters for, as on stderr
     warnings.formatwarning = lambda message, *_, **__: f"warning: {printable(str(message))}\n"
     try:
+        _check_arguments(sys.argv[1:] if arguments is None else arguments)
         code = command.main(arguments, standalone_mode=False)
         sys.stdout.flush()
     except click.exceptions.Abort:
@@ -76,6 +77,14 @@ def main(command: click.Command, arguments: Sequence[str] | None = None) -> NoRe
         said = f"{type(error).__name__}: {error}"
         _fail(f"internal, and ours: {said}; please report it, with what {DEBUG}=1 prints", 3)
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _check_arguments(arguments: Sequence[str]) -> None:
+    """Names of files are shown, and ``*.h5`` may stand for one that somebody else chose."""
+    for argument in arguments:
+        plain = "".join(one for one in argument if one not in "\n\t" and not "\ud800" <= one <= "\udfff")
+        if not plain.isprintable():
+            raise BadInput(repr(argument), "holds control characters, which would steer a terminal")
 
 
 class _Terminated(SystemExit):

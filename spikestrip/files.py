@@ -49,7 +49,7 @@ def writable(path: str | os.PathLike[str], reads: Iterable[str | os.PathLike[str
     for read in reads:
         if read is not None and target.exists() and os.path.exists(read) and os.path.samefile(target, read):
             raise BadInput(given, f"is the input itself ({read}); give another name to write to")
-    if not os.access(target.parent, os.W_OK):
+    if not (target.parent.is_dir() and os.access(target.parent, os.W_OK)):
         raise BadInput(given, "can't be written here: no such folder, or no permission")
     return target
 

@@ -134,3 +134,14 @@ def test_a_name_that_the_terminal_has_no_letters_for() -> None:
             [sys.executable, "-c", talks], cwd=ROOT, env=environment, capture_output=True, check=False
         )
         assert (done.returncode, done.stdout.decode(), done.stderr) == (0, f"{shown}\n", b"")
+
+
+def test_names_that_would_steer_a_terminal() -> None:
+    """They come from a shell's ``*.h5``; bytes of no letter (surrogates) do not steer, and are names of files."""
+    command = click.Command("c", params=[click.Argument(["name"])], callback=lambda name: click.echo("done"))
+    for name in ("\x1b[31m.h5", "a\r.npy", "\u202eh5.x", "\x00"):
+        done = run(command, name)
+        assert (done.code, done.stdout) == (2, "")
+        assert done.stderr == f"error: {name!r}: holds control characters, which would steer a terminal\n"
+    for name in ("日本.h5", "\udcff.h5", "a b\tc\nd", "[red]"):
+        assert run(command, name) == (0, "done\n", "")

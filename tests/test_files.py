@@ -195,3 +195,10 @@ def test_a_text_larger_than_any_of_ours_is_not_read(tmp_path, name):
     read = {".json": read_json, ".toml": read_toml, ".onnx": load}[file.suffix]
     with pytest.raises(BadInput, match="has more than"):
         read(file)
+
+
+def test_below_a_file_nothing_is_written_and_it_is_said_first(folder):
+    before = set(folder.iterdir())
+    done = run(quantize, folder / "ckpt.pt", "--chip", "loihi2", "--scaled", folder / "x.npy/new.pt")
+    assert (done.code, set(folder.iterdir())) == (2, before)
+    assert "new.pt: can't be written here: no such folder" in done.stderr

@@ -334,3 +334,20 @@ def test_it_is_train_nn_under_a_short_name():
 
     assert ss.nn is train.nn
     assert ss.nn.LIF is LIF
+
+
+@pytest.mark.slow  # the compiler takes seconds to load
+def test_torch_compile_goes_around_them():
+    """The same outputs, spikes and gradients, to the bit, and a second length of sequences."""
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(2, 6), S4D(6, 4), LIF(6), nn.ReLU(), LRU(6, 4), SpikingSSM(6, 4, norm="layer"))
+    compiled = torch.compile(net, backend="eager")
+    for length in (20, 33):
+        results = []
+        for module in (net, compiled):
+            net.zero_grad()
+            y = module(sequences(1, length, 2).float())
+            y.square().mean().backward()
+            results.append([y.detach(), *(parameter.grad for parameter in net.parameters())])
+        for ours, theirs in zip(*results, strict=True):
+            assert torch.equal(ours, theirs)

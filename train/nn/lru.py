@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from spikestrip.errors import BadInput
 from train.neurons.checks import require
+from train.nn.compiling import as_it_is
 from train.ssm.block_convolution import block_convolution
 
 
@@ -75,6 +76,7 @@ class LRU(nn.Module):
         b = torch.exp(self.log_gamma.double())[:, None] * torch.view_as_complex(self.B.double())
         return a, b, torch.view_as_complex(self.C.double()), self.D.double()
 
+    @as_it_is
     def forward(self, x: Tensor) -> Tensor:
         """x (B, L, H) -> y (B, L, H), in the dtype of x, which is float32 or float64."""
         if x.ndim != 3 or x.shape[-1] != self.d_model or 0 in x.shape:

@@ -7,6 +7,7 @@ from typing import Literal
 from torch import Tensor
 
 from train import ssm
+from train.nn.compiling import as_it_is
 
 
 class S4D(ssm.S4D):
@@ -20,6 +21,7 @@ class S4D(ssm.S4D):
     in steps; ``train_b`` False keeps B as it is. Raises BadInput for options or values that make no such layer.
     """
 
+    @as_it_is
     def forward(self, x: Tensor, form: Literal["block", "fft", "recurrent"] = "block") -> Tensor:
         """x (B, L, H) -> y (B, L, H), in the dtype of x, which is float32 or float64."""
         return super().forward(x.mT, form).mT

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from spikestrip.errors import BadInput
 from train.config import Config
 from train.networks import Block, SpikingNeuron
+from train.nn.compiling import as_it_is
 from train.options import Mix, Norm
 
 Reset = Literal["hard", "soft", "refractory"]
@@ -43,6 +44,7 @@ class LIF(SpikingNeuron):
         super().__init__(_config(size, reset, tau, learn_threshold))
         self.method = None
 
+    @as_it_is
     def forward(self, x: Tensor) -> Tensor:
         """The current x (B, L, size) -> spikes (B, L, size), 0 or 1 in the dtype of x, which is float32 or float64."""
         return super().forward(x.mT).mT
@@ -81,6 +83,7 @@ class SpikingSSM(nn.Module):
         self.block = Block(_config(d_model, reset, tau, learn_threshold, **shape, **drops))
         self.block.neuron.method = None
 
+    @as_it_is
     def forward(self, x: Tensor) -> Tensor:
         """x (B, L, d_model) -> the same shape, in the dtype of the parameters. Its spikes: a hook on ``block.neuron``,
         which gives them as (B, d_model, L)."""
