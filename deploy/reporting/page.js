@@ -1,9 +1,4 @@
-// Unpacks what the page carries, and joins it to the controls.
-
-async function unpacked(id) {
-  const packed = bytes(document.getElementById(id).textContent);
-  return new Response(new Blob([packed]).stream().pipeThrough(new DecompressionStream("gzip"))).text();
-}
+// Joins what the report's page carries to its controls.
 
 function sortable(table) {
   const headers = [...table.querySelectorAll("thead th")];
@@ -23,13 +18,8 @@ function sortable(table) {
 }
 
 async function open() {
-  const root = document.documentElement;
-  if (matchMedia("(prefers-color-scheme: dark)").matches) root.dataset.theme = "dark";
   document.querySelectorAll("table.sortable").forEach(sortable);
-  const script = document.createElement("script");
-  script.textContent = await unpacked("plotly");
-  document.head.append(script);
-  const { folders, causes } = JSON.parse(await unpacked("payload"));
+  const { folders, causes } = await carried();
   const sections = [...document.querySelectorAll(".folder")];
   const spikes = sections.map((section, index) => new Spikes(section, folders[index].drawn, causes));
   const show = (index) => {
@@ -45,11 +35,7 @@ async function open() {
     show(index);
   };
   if (tabs[0]) tabs.forEach((tab, index) => tab.addEventListener("click", () => select(index)));
-  document.getElementById("theme").addEventListener("click", () => {
-    root.dataset.theme = root.dataset.theme === "dark" ? "light" : "dark";
-    show(shown);
-  });
-  root.dataset.ready = "yes";
+  themed(() => show(shown));
 }
 
 open();

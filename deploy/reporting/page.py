@@ -8,6 +8,7 @@ import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from deploy.pricing.table import joules
 from deploy.reporting.facts import look
@@ -17,38 +18,45 @@ from spikestrip.errors import BadInput
 from spikestrip.files import write_text
 
 HERE = Path(__file__).parent
-SCRIPTS = ("plots.js", "spikes.js", "page.js")
+SCRIPTS = ("carried.js", "plots.js", "spikes.js", "page.js")
 
 
 def write(folders: Sequence[RunFolder], out: str | os.PathLike[str]) -> None:
     """Write the page of ``folders`` to ``out``, whole or not at all. Raises BadInput."""
+    looked = [look(folder) for folder in folders]
+    page = rendered(
+        "page.html", SCRIPTS,
+        {"folders": [{"facts": facts, "drawn": drawn} for facts, drawn in looked], "causes": CAUSES},
+        folders=[
+            facts | {"table": [(row, cells(row), _values(row)) for row in folder.rows()]}
+            for folder, (facts, _) in zip(folders, looked, strict=True)
+        ],
+        columns=COLUMNS, causes=CAUSES, nothing=NOTHING, share=share, joules=joules,
+    )  # fmt: skip
+    write_text(out, page)
+
+
+def rendered(template: str, scripts: Sequence[str], payload: dict[str, Any], **values: Any) -> str:
+    """A page on which stands all that it needs: its style, Plotly, ``scripts``, and the ``payload`` that they draw.
+
+    Raises BadInput where the libraries for it are missing.
+    """
     try:
         from jinja2 import Environment, FileSystemLoader, StrictUndefined
         from markupsafe import Markup
         from plotly.offline import get_plotlyjs
     except ImportError as error:
         raise BadInput("report", f"needs the extra 'report': pip install 'spikestrip[report]' ({error})") from error
-    looked = [look(folder) for folder in folders]
     environment = Environment(
         loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    payload = {"folders": [{"facts": facts, "drawn": drawn} for facts, drawn in looked], "causes": CAUSES}
-    page = environment.get_template("page.html").render(
-        folders=[
-            facts | {"table": [(row, cells(row), _values(row)) for row in folder.rows()]}
-            for folder, (facts, _) in zip(folders, looked, strict=True)
-        ],
-        columns=COLUMNS,
-        causes=CAUSES,
-        nothing=NOTHING,
-        share=share,
-        joules=joules,
+    return environment.get_template(template).render(
         css=Markup((HERE / "page.css").read_text(encoding="utf-8")),
-        scripts=Markup("\n".join((HERE / name).read_text(encoding="utf-8") for name in SCRIPTS)),
+        scripts=Markup("\n".join((HERE / name).read_text(encoding="utf-8") for name in scripts)),
         plotly=Markup(_packed(get_plotlyjs())),
         payload=Markup(_packed(json.dumps(payload, allow_nan=False))),
+        **values,
     )
-    write_text(out, page)
 
 
 def _values(row: Row) -> list[float | None]:

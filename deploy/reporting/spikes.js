@@ -1,6 +1,5 @@
 // The raster of one sequence and layer, the differences on it, and what is known of the one that was picked.
 
-const bytes = (text) => Uint8Array.from(atob(text), (one) => one.charCodeAt(0));
 const floats = (text) => new Float32Array(bytes(text).buffer);
 const option = (value, text) => Object.assign(document.createElement("option"), { value, textContent: text });
 const MOST = 512; // neurons of a layer that are drawn
