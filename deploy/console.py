@@ -30,6 +30,7 @@ COMMANDS = {
     "certify": ("deploy.certify", "Certify which spikes of a run no conforming backend can change."),
     "shrink": ("deploy.shrink", "Cut a failing model and input down while the same failure stays."),
     "report": ("deploy.report", "Make a report of a run folder."),
+    "watch": ("deploy.watch", "Show a training or a road as it goes on, in a browser."),
 }
 
 

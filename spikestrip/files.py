@@ -256,14 +256,15 @@ def read_json(path: str | os.PathLike[str]) -> dict[str, Any]:
     if not file.is_file():
         return {}
     with parsing(file, "is not readable JSON"):
-        value = json.loads(_text(file))
+        value = json.loads(read_text(file))
         check_text(file, value)
     if not isinstance(value, dict):
         raise BadInput(file, "is not a JSON object")
     return value
 
 
-def _text(file: Path) -> str:
+def read_text(file: Path) -> str:
+    """What a file of ours says, as UTF-8. Raises what Python does, and BadInput where it is larger than any."""
     if file.stat().st_size > LARGEST_TEXT:
         raise BadInput(file, f"has more than {LARGEST_TEXT >> 20} MiB, which no text of ours has")
     return file.read_text(encoding="utf-8")
@@ -273,6 +274,6 @@ def read_toml(path: str | os.PathLike[str]) -> dict[str, Any]:
     """The table in a TOML file. Raises BadInput."""
     file = existing(path)
     with parsing(file, "is not readable TOML"):
-        value = tomllib.loads(_text(file))
+        value = tomllib.loads(read_text(file))
         check_text(file, value)
     return value

@@ -10,7 +10,6 @@ tensorboard/      the same, for TensorBoard
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -22,13 +21,14 @@ from tensorboardX import SummaryWriter
 
 from spikestrip.errors import BadInput
 from spikestrip.files import Enduring, alone, atomic, parsing, read_toml, write_text
+from train import logs
 from train.loop import Progress
 from train.ranks import ALONE, Ranks
 from train.stored import load_zip
 
-READ = ("experiment.toml", "last.pt")
+READ = (logs.EXPERIMENT, "last.pt")
 """What a run that resumes reads of its folder."""
-WRITTEN = ("last.pt", "ckpt.pt", "epochs.csv", "curve.csv")
+WRITTEN = ("last.pt", "ckpt.pt", logs.EPOCHS, logs.CURVE)
 """What it writes anew after every epoch."""
 
 
@@ -47,7 +47,7 @@ class RunFolder:
         ranks.wait()
 
     def _make(self, options: dict[str, Any]) -> None:
-        path, described = self.path, self.path / "experiment.toml"
+        path, described = self.path, self.path / logs.EXPERIMENT
         if described.is_file():
             self._compare(described, options)
             return
@@ -81,13 +81,13 @@ class RunFolder:
         """Keep the state after an epoch; the logs follow from it, so that they never tell of a lost epoch."""
         with atomic(self.path / "last.pt") as temporary, Enduring(temporary) as file:
             torch.save(state, file)
-        _write_csv(self.path / "epochs.csv", progress.epochs)
-        _write_csv(self.path / "curve.csv", progress.curve)
+        logs.write(self.path / logs.EPOCHS, progress.epochs)
+        logs.write(self.path / logs.CURVE, progress.curve)
         epoch = progress.epochs[-1]["epoch"]
         points = [point for point in progress.curve if point["epoch"] == epoch]
         # purge_step: what a killed run had already told of this epoch
-        logs, first = str(self.path / "tensorboard"), points[0]["step"]
-        with SummaryWriter(logs, purge_step=first, filename_suffix=f".{epoch}") as writer:
+        told, first = str(self.path / "tensorboard"), points[0]["step"]
+        with SummaryWriter(told, purge_step=first, filename_suffix=f".{epoch}") as writer:
             for point in points:
                 for name in ("loss", "accuracy", "spiking_rate"):
                     writer.add_scalar(f"train/{name}", point[name], point["step"])
@@ -102,10 +102,3 @@ class RunFolder:
         if differ:
             changes = "; ".join(f"{name} was {before.get(name)!r}, now {asked.get(name)!r}" for name in differ)
             raise BadInput(described, f"this folder's run had other options: {changes}")
-
-
-def _write_csv(path: Path, rows: list[dict[str, Any]]) -> None:
-    with atomic(path) as temporary, open(temporary, "w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, rows[0].keys())
-        writer.writeheader()
-        writer.writerows(rows)
