@@ -285,14 +285,14 @@ def listed(*places: tuple[int, int, int], causes: tuple[str, ...] = ()) -> Liste
 
 
 def test_stretches_of_differences() -> None:
-    """By hand: sample 0 differs at 3, 5, 9 (one stretch of 7) and at 40 (1); sample 1 at 90 to the end of 95 steps."""
-    found = {"a": listed((0, 3, 0), (0, 9, 2), (1, 90, 0)), "b": listed((0, 5, 1), (0, 9, 1), (0, 40, 0))}
-    lengths, unended = course.episodes(found, 95)
-    assert sorted(lengths.tolist()) == [1, 1, 7]
+    """By hand: neuron 0 of "a" differs from 3 to 9 (7 steps) and at 40 (1), in another sample at 90, near the end."""
+    found = {"a": listed((0, 3, 0), (0, 5, 1), (0, 9, 0), (0, 40, 0), (1, 90, 0)), "b": listed((0, 5, 1))}
+    lengths, unended = course.stretches(found, 95)
+    assert sorted(lengths.tolist()) == [1, 1, 1, 1, 7]
     assert unended == 1
-    nothing, _ = course.episodes({"a": listed()}, 95)
+    nothing, _ = course.stretches({"a": listed()}, 95)
     assert nothing.size == 0
-    assert sum(course.by_step(found, 95)["a"]) == 3
+    assert sum(course.by_step(found, 95)["a"]) == 5
 
 
 def test_pieces_cover_every_step() -> None:

@@ -68,6 +68,7 @@ def test_an_untrained_network_fires_on_normal_input(tmp_path, model):
         (["--model", "pspikessm", "--reset", "hard"], "hard"),
         (["--model", "pspikessm", "--parallel", "sdn"], "sdn"),
         (["--model", "pspikessm", "--prenorm"], "prenorm"),
+        (["--task", "event_mnist5k", "--profile", "speck", "--shift", "1"], "shift"),
         (["--out", "absent/ckpt.pt", "--epochs", "0"], "absent"),
     ],
 )

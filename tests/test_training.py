@@ -29,7 +29,7 @@ from train.tasks import Split, Task
 HERE = Path(__file__).parent
 OPTIONS = [
     "--task", "digits", "--epochs", "3", "--d-model", "8", "--d-state", "2", "--dropout", "0.2", "--batch", "200",
-    "--validation", "0.1", "--target-rate", "0.05",
+    "--validation", "0.1", "--target-rate", "0.05", "--shift", "1",
 ]  # fmt: skip
 
 

@@ -22,8 +22,8 @@ def main(out: str, model: str, reset: str) -> None:
         with torch.no_grad():  # silence in, and a sampler's bias of 0, would lie at the clamp's edge: rounding decides
             for parameter in network.parameters():
                 parameter.add_(0.05 * torch.randn_like(parameter))
-        recipe = Recipe((("scan", 2),), batch=7, target_rate=0.01)
-        progress = train(network, split, recipe, "cpu", ranks=here)
+        recipe = Recipe((("scan", 2),), batch=7, target_rate=0.01, shift=1)
+        progress = train(network, split, recipe, "cpu", image=(4, 5), ranks=here)
         if here.first:
             gradients = {name: parameter.grad for name, parameter in network.named_parameters()}
             rows = [{name: value for name, value in row.items() if name != "seconds"} for row in progress.epochs]

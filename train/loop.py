@@ -14,6 +14,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from spikestrip.errors import BadInput, SpikestripError
+from train.augmentation import shifted
 from train.building import AnyNetwork
 from train.margin import hinges
 from train.neurons.checks import later, require
@@ -43,6 +44,7 @@ def train(
     recipe: Recipe,
     device: str,
     *,
+    image: tuple[int, int] | None = None,
     validation: Split | None = None,
     resume: dict[str, Any] | None = None,
     after_epoch: Callable[[Progress, dict[str, Any]], None] = lambda progress, state: None,
@@ -50,10 +52,13 @@ def train(
 ) -> Progress:
     """Train ``network`` in place; returns its history.
 
+    image: height and width, where the sequences are the pixels of images, for ``recipe.shift``.
     after_epoch(progress, state) is called after each epoch; a later call with ``resume=state`` goes on from there, to
     the same weights, bit for bit, as if it hadn't stopped: an epoch draws by the seed and its own number alone.
-    Raises SpikestripError when the loss is no longer finite.
+    Raises BadInput for a shift of what are no images, SpikestripError when the loss is no longer finite.
     """
+    if recipe.shift and image is None:
+        raise BadInput("--shift", "moves images; the sequences of this task aren't the pixels of one, row by row")
     network.to(device)
     optimizer = recipe.optimizer(network)
     progress = Progress()
@@ -77,7 +82,8 @@ def train(
         network.train()
         network.set_parallel(method)
         torch.manual_seed(int(np.random.SeedSequence([recipe.seed, epoch, ranks.rank]).generate_state(1)[0]))
-        shuffled = np.random.default_rng([recipe.seed, epoch]).permutation(order)
+        rng = np.random.default_rng([recipe.seed, epoch])
+        shuffled = rng.permutation(order)
         began = time.perf_counter()
         sums, point = torch.zeros(2, 4, dtype=torch.float64, device=device)
         bar = tqdm(islice(batches(shuffled, recipe.batch), steps), total=steps, disable=None if ranks.first else True,
@@ -92,6 +98,9 @@ def train(
                 mine = ranks.share(len(batch))
                 margins.clear()
                 x, labels = sequences.rows(batch[mine])
+                if recipe.shift and image is not None:
+                    offsets = rng.integers(-recipe.shift, recipe.shift + 1, (len(batch), 2))[mine]
+                    x = shifted(x, image, torch.from_numpy(offsets))
                 logits, trains = model(x, first_sample=progress.drawn + mine.start)
                 progress.drawn += len(batch)
                 loss = cross_entropy(logits, labels, recipe.label_smoothing)

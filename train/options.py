@@ -71,6 +71,9 @@ class TrainingOptions:
     label_smoothing: float = option(
         0.0, "Share of the target that all classes get alike.", type=click.FloatRange(0, 1, max_open=True)
     )
+    shift: int = option(
+        0, "Images: move each training image by up to so many pixels, anew in every epoch.", type=click.IntRange(0)
+    )
     minutes: float | None = option(
         None,
         "End training after this wall-clock time: the learning rate comes down in time. "

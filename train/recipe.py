@@ -24,6 +24,7 @@ class Recipe(TrainingOptions):
     (train.margin), which weighs margin_weight. validation: share of every class that is taken from the training split
     to validate on, if the data set brings no validation split. train_samples: sequences kept of the rest, drawn with
     ``seed``; 0 keeps all. label_smoothing: share of the target that all classes get alike.
+    shift: pixels by which each training image is moved at most, up or down and to a side (train.augmentation).
     minutes: wall-clock time after which training ends, if its epochs haven't; see ``factor``.
     """
 

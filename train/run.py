@@ -183,8 +183,9 @@ def fit(
     resume = folder.state() if folder else None
     ranks.check_same(len(resume["progress"].get("epochs", ())) if resume else 0, device, folder and folder.path)
     progress = train(
-        network, training, recipe, device, validation=validation, resume=resume, after_epoch=after_epoch, ranks=ranks
-    )
+        network, training, recipe, device, image=data.image, validation=validation, resume=resume,
+        after_epoch=after_epoch, ranks=ranks,
+    )  # fmt: skip
     score = evaluate(network, data.test, device, ranks)
     metrics = dataclasses.asdict(score) | {"bits": score.bits, "history": progress.epochs}
     if scales is not None:

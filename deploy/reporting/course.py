@@ -1,4 +1,4 @@
-"""How differences spread over steps and layers, and how long it takes until two runs agree again."""
+"""How differences spread over steps and layers, and how long it takes until a neuron agrees again."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from deploy.verification.differences import Listed
 BINS = 98
 """Into how many pieces of equal length the steps are cut, at most."""
 QUIET = 8
-"""Steps without any difference after which two runs of a sample agree again."""
+"""Steps without a difference after which a neuron agrees again."""
 
 
 def edges(steps: int) -> np.ndarray:
@@ -30,16 +30,19 @@ def over_steps(counts: np.ndarray) -> np.ndarray:
     return np.add.reduceat(counts.sum(axis=0), edges(counts.shape[1])[:-1])
 
 
-def episodes(listed: Mapping[str, Listed], steps: int) -> tuple[np.ndarray, int]:
-    """How many steps each stretch of differences lasts, over all layers of a sample, until ``QUIET`` steps have none.
+def stretches(listed: Mapping[str, Listed], steps: int) -> tuple[np.ndarray, int]:
+    """How many steps a neuron goes on to differ, in one sample, until it hasn't for ``QUIET`` steps.
 
-    Returns the lengths (n,) of all stretches, and how many of them were still going on at the end of the input.
+    Returns the lengths (n,) of all such stretches, and how many of them were still going on at the end of the input.
     """
-    places = [np.stack([one.sample, one.step]).astype(np.int64) for one in listed.values()]
-    found = np.unique(np.concatenate(places, axis=1), axis=1) if places else np.empty((2, 0), np.int64)
-    if not found.size:
-        return np.empty(0, np.int64), 0
-    sample, step = found
-    starts = np.append(True, (np.diff(sample) != 0) | (np.diff(step) > QUIET))
-    ends = np.append(starts[1:], True)
-    return step[ends] - step[starts] + 1, int(np.count_nonzero(step[ends] + QUIET >= steps))
+    lengths, unended = [np.empty(0, np.int64)], 0
+    for one in listed.values():
+        sample, neuron, step = (values.astype(np.int64) for values in (one.sample, one.neuron, one.step))
+        order = np.lexsort((step, neuron, sample))
+        sample, neuron, step = sample[order], neuron[order], step[order]
+        starts = np.ones(step.size, bool)
+        starts[1:] = (np.diff(sample) != 0) | (np.diff(neuron) != 0) | (np.diff(step) > QUIET)
+        ends = np.append(starts[1:], True)[: step.size]
+        lengths.append(step[ends] - step[starts] + 1)
+        unended += int(np.count_nonzero(step[ends] + QUIET >= steps))
+    return np.concatenate(lengths), unended

@@ -91,7 +91,7 @@ def _provenance(folder: RunFolder) -> dict[str, Any]:
 
 def _differences(folder: RunFolder, run: str, steps: int) -> dict[str, Any]:
     verdict, listed = folder.verdicts[run], folder.listed.get(run, {})
-    lengths, unended = course.episodes(listed, steps)
+    lengths, unended = course.stretches(listed, steps)
     bins = np.unique(np.geomspace(1, steps + 1, LENGTHS).astype(int))
     return {
         "differ": verdict["differ"],

@@ -53,7 +53,7 @@ const PLOTS = {
         data.push({ type: "scatter", mode: "lines", line: { color: line, dash: "dot" }, name: `${plain(name)}: largest bound`, x: [bound], y: [1] });
       }
     });
-    return { data, layout: { shapes, xaxis: axis("|u' - threshold|", { type: "log", exponentformat: "power" }), yaxis: axis("decisions", { type: "log", exponentformat: "power" }) } };
+    return { data, layout: { shapes, xaxis: axis("|u' - threshold|", { type: "log", dtick: 1, exponentformat: "power" }), yaxis: axis("decisions", { type: "log", dtick: 1, exponentformat: "power" }) } };
   },
   rates(facts) {
     const shown = Object.entries(facts.rates).filter(([run]) => ["parallel", "iterative"].includes(run));
@@ -66,7 +66,7 @@ const PLOTS = {
     const layers = Object.keys(facts.events);
     const counters = ["synaptic_acs", "effective_macs", "state_macs"];
     const entries = counters.map((counter) => [words(counter), layers.map(plain), layers.map((layer) => facts.events[layer][counter] || null)]);
-    return { data: bars(entries), layout: { barmode: "group", xaxis: axis("", { type: "category" }), yaxis: axis("events of one sequence", { type: "log", exponentformat: "power" }) } };
+    return { data: bars(entries), layout: { barmode: "group", xaxis: axis("", { type: "category" }), yaxis: axis("events of one sequence", { type: "log", dtick: 1, exponentformat: "power" }) } };
   },
   events_by_step(facts) {
     const { edges, counters } = facts.events_by_step;
@@ -74,7 +74,7 @@ const PLOTS = {
       type: "scatter", mode: "lines", name: words(counter), line: { color: SERIES[index % SERIES.length], shape: "hv" },
       x: edges.slice(0, -1), y: values.map((value, piece) => value / (edges[piece + 1] - edges[piece])),
     }));
-    return { data, layout: { xaxis: axis("step"), yaxis: axis("events of one step", { type: "log", exponentformat: "power" }) } };
+    return { data, layout: { xaxis: axis("step"), yaxis: axis("events of one step", { type: "log", dtick: 1, exponentformat: "power" }) } };
   },
   anytime(facts) {
     return {
@@ -93,7 +93,7 @@ const PLOTS = {
       type: "scatter", mode: "markers", name: plain(layer), marker: { size: 4, opacity: 0.6, color: SERIES[index % SERIES.length] },
       x: decay.map((value) => -1 / Math.log(value)), y: turn.map((value) => Math.abs(value)),
     }));
-    return { data, layout: { xaxis: axis("time constant, steps", { type: "log", exponentformat: "power" }), yaxis: axis("turn in a step, radians", { type: "log", exponentformat: "power" }) } };
+    return { data, layout: { xaxis: axis("time constant, steps", { type: "log", dtick: 1, exponentformat: "power" }), yaxis: axis("turn in a step, radians", { type: "log", dtick: 1, exponentformat: "power" }) } };
   },
   thresholds(facts) {
     const data = Object.entries(facts.thresholds).map(([layer, values], index) => ({

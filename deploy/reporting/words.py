@@ -113,8 +113,8 @@ def sentence(folder: RunFolder, rows: Sequence[Row]) -> str:
     parts = []
     equal = [row for row in others if row.differ == 0]
     if equal:
-        parts.append(f"{_and([row.name for row in equal])} fired what the iterative network fires, spike for spike, "
-                     f"in each of {equal[0].decisions:,} decisions")  # fmt: skip
+        parts.append(f"the stripped network fired the same on {_and([row.name for row in equal])} as in the iterative "
+                     f"reference, spike for spike, in each of {equal[0].decisions:,} decisions")  # fmt: skip
     for row in rows:
         if row.differ:
             parts.append(

@@ -15,4 +15,4 @@ def load(data_dir: Path | None = None) -> Task:
     images, labels = load_digits(return_X_y=True)
     inputs = (images / 16).astype(np.float32)[:, :, None]
     train, test = hold_out(inputs, labels.astype(np.int64), share=0.2, seed=0)
-    return Task("digits", train, test, classes=10, channels=1)
+    return Task("digits", train, test, classes=10, channels=1, image=(8, 8))

@@ -15,4 +15,4 @@ def load(data_dir: Path | None = None) -> Task:
     images, labels = mnist_data()
     inputs = (images / 255).astype(np.float32)[:, :, None]
     train, test = hold_out(inputs, labels.astype(np.int64), share=0.2, seed=0)
-    return Task("mnist5k", train, test, classes=10, channels=1)
+    return Task("mnist5k", train, test, classes=10, channels=1, image=(28, 28))

@@ -37,7 +37,7 @@ def load(data_dir: Path | None = None) -> Task:
         Split(rows.inputs[start:stop], rows.labels[start:stop])
         for start, stop in ((0, first), (first, second), (second, len(drawn)))
     )
-    return Task("pathfinder", train, test, classes=2, channels=1, validation=validation)
+    return Task("pathfinder", train, test, classes=2, channels=1, validation=validation, image=(32, 32))
 
 
 def _samples(folder: Path) -> list[tuple[Path, int]]:

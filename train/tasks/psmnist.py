@@ -20,4 +20,4 @@ def load(data_dir: Path | None = None) -> Task:
     task = smnist.load(data_dir)
     order = permutation()
     train, test = (Split(split.inputs[:, order], split.labels) for split in (task.train, task.test))
-    return dataclasses.replace(task, name="psmnist", train=train, test=test)
+    return dataclasses.replace(task, name="psmnist", train=train, test=test, image=None)

@@ -21,7 +21,8 @@ MEAN, DEVIATION = 122.6, 61.0
 
 def load(data_dir: Path | None = None) -> Task:
     """Grey pixels (ITU-R 601 luma), row by row, (level - 122.6) / 61; the official train and test sets."""
-    return Task("scifar", _split("train", data_dir), _split("test", data_dir), classes=10, channels=1)
+    train, test = (_split(part, data_dir) for part in ("train", "test"))
+    return Task("scifar", train, test, classes=10, channels=1, image=(32, 32))
 
 
 def _split(part: str, data_dir: Path | None) -> Split:

@@ -24,7 +24,8 @@ def load(data_dir: Path | None = None) -> Task:
     themselves, or the npm tarball.
     """
     images, labels, test_images, test_labels = _arrays(data_dir)
-    return Task("smnist", _split(images, labels), _split(test_images, test_labels), classes=10, channels=1)
+    train, test = _split(images, labels), _split(test_images, test_labels)
+    return Task("smnist", train, test, classes=10, channels=1, image=(28, 28))
 
 
 def _split(images: np.ndarray, labels: np.ndarray) -> Split:

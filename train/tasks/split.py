@@ -24,6 +24,7 @@ class Task:
     """A data set as sequences.
 
     channels: C, or the vocabulary of a token task.
+    image: (height, width) where the T steps are the pixels of an image, row by row; else None.
     maps: (channels, height, width) where the C numbers of a step are an image, or frames of events; else None.
     readout: what is predicted: one class from the mean over a sequence, or a class at every step of it.
     validation: where the data set has one of its own; otherwise it is taken from ``train``, with ``hold_out``.
@@ -35,6 +36,7 @@ class Task:
     classes: int
     channels: int
     tokens: bool = False
+    image: tuple[int, int] | None = None
     maps: tuple[int, int, int] | None = None
     validation: Split | None = None
     readout: Literal["mean", "sequence"] = "mean"
