@@ -4,6 +4,8 @@ BIN := .venv/bin
 # two processes of one thread each: small tensors lose more than they gain by threads
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
+BENCHMARKS := neurons ssm_kernel simulate convert_cost
+
 .PHONY: setup demo test test-all test-gpu bench bench-gpu zoo docs lint clean
 
 demo: setup
@@ -23,9 +25,12 @@ bench-gpu:
 	mkdir -p runs
 	PYTHONPATH=. $(PYTHON) benchmarks/gpu.py --json runs/gpu.json
 
-bench: setup
-	mkdir -p runs
-	$(BIN)/python benchmarks/train_speed.py --json runs/train_speed.json
+# Each benchmark in a process of its own, on one thread: a second one measures the machine's other work too.
+bench: .venv/peers
+	mkdir -p runs/bench
+	for name in $(BENCHMARKS); do \
+		OMP_NUM_THREADS=1 $(BIN)/python benchmarks/$$name.py --json runs/bench/$$name.json || exit 1; \
+	done
 
 # every network of the zoo down the whole road, the page of it, and a gallery of their reports: runs/zoo/report.html
 zoo: setup
@@ -50,6 +55,11 @@ setup: .venv/complete
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[train,sim,lava,sinabs,report,fit,docs,dev]'
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-deps --ignore-requires-python lava-nc sinabs neurobench
+	touch $@
+
+# other libraries, to measure beside
+.venv/peers: .venv/complete
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[peers]'
 	touch $@
 
 clean:

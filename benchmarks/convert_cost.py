@@ -1,31 +1,31 @@
 """What converting a large network costs: seconds and peak memory of each command of the road, each in its own process.
 
-python benchmarks/convert_cost.py --json convert_cost.json [--layers 16 --d-model 1024 --d-state 64 --vocabulary 17000]
+python benchmarks/convert_cost.py --json convert_cost.json
 
-The network is an initialised language model. By default it has 75 million parameters: 16 blocks of S4D and GLU hold 40,
-and the encoder and head of 17,000 tokens 35. ``times_weights`` is the command's peak resident memory, its interpreter
-and libraries included, over the bytes of the parameters in float32. (Not named convert.py: scripts here import the
-package of that name.)
+The network is an initialised language model of 75 million parameters: 16 blocks of S4D and GLU hold 40, and the encoder
+and head of 17,000 tokens 35. ``times_weights`` is the command's peak resident memory, its interpreter and libraries
+included, over the bytes of the parameters in float32. (Not named convert.py: scripts here import the package of that
+name.)
 """
 
 from __future__ import annotations
 
-import json
 import multiprocessing
 import os
-import platform
 import subprocess
 import sys
 import tempfile
 import time
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import click
+import measuring
+from measuring import ROOT, Row, Tables
 
-REPOSITORY = Path(__file__).resolve().parent.parent
 MEBI = 1 << 20
+LARGE = {"layers": 16, "d_model": 1024, "d_state": 64, "vocabulary": 17_000}
+SMALL = {"layers": 1, "d_model": 4, "d_state": 2, "vocabulary": 5}
 
 
 def make(path: Path, entries: dict[str, Any], count: Any) -> None:
@@ -42,33 +42,30 @@ def make(path: Path, entries: dict[str, Any], count: Any) -> None:
     save(path, Checkpoint(network))
 
 
-def measure(*command: str) -> dict[str, float]:
-    """Seconds, and the peak resident memory of the process. Raises ClickException when it fails.
+def run(*arguments: str) -> dict[str, float]:
+    """Seconds, those of processor, and the peak resident memory of the process. ClickException when it fails.
 
     Linux counts the memory of whoever starts a process as the child's own peak: this process must stay small.
     """
     started = time.perf_counter()
-    process = subprocess.Popen([sys.executable, *command], cwd=REPOSITORY, stdout=subprocess.DEVNULL)
+    process = subprocess.Popen([sys.executable, *arguments], cwd=ROOT, stdout=subprocess.DEVNULL)
     _, status, usage = os.wait4(process.pid, 0)
     seconds = time.perf_counter() - started
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
-        raise click.ClickException(f"{' '.join(command)} ended with {process.returncode}")
-    return {"seconds": round(seconds, 2), "peak_mib": round(usage.ru_maxrss * 1024 / MEBI, 1)}
+        raise click.ClickException(f"{' '.join(arguments)} ended with {process.returncode}")
+    return {
+        "seconds": measuring.significant(seconds),
+        "processor_seconds": measuring.significant(usage.ru_utime + usage.ru_stime),
+        "peak_mib": round(usage.ru_maxrss * 1024 / MEBI, 1),
+    }
 
 
-@click.command(help=__doc__, context_settings={"show_default": True})
-@click.option("--json", "path", type=click.Path(path_type=Path), required=True)
-@click.option("--layers", default=16)
-@click.option("--d-model", default=1024)
-@click.option("--d-state", default=64)
-@click.option("--vocabulary", default=17_000)
-@click.option("--mix", type=click.Choice(["linear", "glu"]), default="glu")
-@click.option(
-    "--norm", type=click.Choice(["layer", "batch"]), default="layer", help="A BatchNorm makes weights float64."
-)
-def main(path: Path, vocabulary: int, **config: Any) -> None:
-    entries = config | {"d_input": vocabulary, "d_output": vocabulary, "tokens": True, "readout": "sequence"}
+def measure(smoke: bool) -> Tables:
+    entries: dict[str, Any] = {"mix": "glu", "norm": "layer", "tokens": True, "readout": "sequence"}
+    entries |= SMALL if smoke else LARGE
+    vocabulary = entries.pop("vocabulary")
+    entries |= {"d_input": vocabulary, "d_output": vocabulary}
     spawn = multiprocessing.get_context("spawn")
     count = spawn.Value("q", 0)
     with tempfile.TemporaryDirectory() as folder:
@@ -78,36 +75,26 @@ def main(path: Path, vocabulary: int, **config: Any) -> None:
         maker.join()
         if maker.exitcode:
             raise click.ClickException("the checkpoint could not be made")
+        weights = 4 * count.value / MEBI
         roads = {
             "import torch": ("-c", "import torch"),
-            "import numpy, nir, onnx": ("-c", "import nir, onnx"),
+            "import nir, onnx": ("-c", "import nir, onnx"),
             "checkpoint -> NIR": ("-m", "convert.to_nir", str(checkpoint), "-o", str(drawn)),
             "NIR -> ONNX": ("-m", "convert.to_onnx", str(drawn), "-o", str(model)),
             "checkpoint -> ONNX": ("-m", "convert.to_onnx", str(checkpoint), "-o", str(model)),
             "NIR -> NIR": ("-m", "convert.to_nir", str(drawn), "-o", str(again)),
         }
-        weights = 4 * count.value / MEBI
-        click.echo(f"{count.value:,} parameters, {weights:.0f} MiB in float32")
-        rows = []
-        for name, command in roads.items():
-            row = {"road": name} | measure(*command)
-            rows.append(row | {"times_weights": round(row["peak_mib"] / weights, 2)})
-            click.echo("  ".join(f"{key} {value}" for key, value in rows[-1].items()))
-        sizes = {file.name: round(file.stat().st_size / MEBI, 1) for file in (checkpoint, drawn, model, again)}
-    report = {
-        "machine": {
-            "processor": platform.processor() or platform.machine(),
-            "cores": os.cpu_count(),
-            "load_after": os.getloadavg()[0],
-            "python": platform.python_version(),
-            **{name: version(name) for name in ("torch", "numpy", "nir", "onnx", "h5py")},
-        },
-        "network": entries | {"parameters": count.value, "weights_mib": round(weights, 1)},
-        "files_mib": sizes,
-        "rows": rows,
-    }
-    path.write_text(json.dumps(report, indent=1) + "\n")
+        rows: list[Row] = []
+        for name, arguments in roads.items():
+            row = {"road": name} | run(*arguments)
+            rows.append(row | {"times_weights": measuring.significant(row["peak_mib"] / weights)})
+        sizes: list[Row] = [
+            {"file": file.name, "mib": round(file.stat().st_size / MEBI, 1)} for file in (checkpoint, drawn, model)
+        ]
+    network = [{"parameters": count.value, "weights_mib": measuring.significant(weights)}]
+    return {"roads": rows, "files": sizes, "network": network}
 
 
+main = measuring.command(measure)
 if __name__ == "__main__":
     main()

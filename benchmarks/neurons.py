@@ -1,0 +1,193 @@
+"""What a neuron costs in training, forward and backward: every parallel form, the usual loops, and other libraries.
+
+python benchmarks/neurons.py --json neurons.json
+
+All compute the hard-reset LIF of SpikingSSM (tau = 0.125, threshold 1, triangle surrogate) on N(0,1) input. The floor
+is the memory traffic of a fused kernel that keeps nothing: 20 B an element in float32 (read x, write s; read x and the
+gradient, write the gradient of x) at the bandwidth of a copy in the same run. Inputs that fit in cache can beat it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import measuring
+import torch
+from measuring import Row, Tables
+from torch import Tensor
+
+from train.neurons import methods
+from train.neurons.bptt import Spike
+from train.neurons.neuron import Neuron
+from train.neurons.sdn import shipped
+from train.neurons.sdn_network import SDN
+
+TAU = 0.125
+FLOOR = 20  # bytes an element
+SPELL = 0.05  # seconds that a fast method is repeated for in its turn
+SHAPES = [(64, 1024), (64, 8192), (8192, 1024)]
+LOOP_LIMIT = 1 << 20  # elements: loops in Python take minutes for more
+COPIED = 1 << 26
+Method = Callable[[Tensor], Tensor]
+
+
+def neuron(**fields: Any) -> Neuron:
+    return Neuron("hard", torch.tensor(TAU), torch.tensor(1.0), **fields)
+
+
+def official_loop() -> Method:
+    """BPTT as published: ``x[..., t]``, whose backward writes a tensor of the size of x for every step."""
+
+    def run(x: Tensor) -> Tensor:
+        u, one, out = torch.zeros_like(x[..., 0]), torch.ones(()), []
+        for t in range(x.shape[-1]):
+            v = TAU * u + x[..., t]
+            s = Spike.apply(v, one, "triangle")
+            u = v * (1 - s)
+            out.append(s)
+        return torch.stack(out, dim=-1)
+
+    return run
+
+
+def published_sdn() -> Method:
+    """SDN with its BatchNorm, in TorchScript. Random weights: they don't change the time."""
+    return surrogate(torch.jit.trace(SDN().eval(), torch.zeros(2, 64)))
+
+
+def folded_sdn() -> Method:
+    """BatchNorm folded, convolutions as published."""
+    return surrogate(shipped("hard", TAU).network)
+
+
+def surrogate(network: Callable[[Tensor], Tensor]) -> Method:
+    def run(x: Tensor) -> Tensor:
+        with torch.no_grad():
+            q = network(x.reshape(-1, x.shape[-1])).view_as(x)
+        return Spike.apply(q + x, torch.ones(()), "triangle")
+
+    return run
+
+
+def refractory(method: str) -> Method:
+    """A refractory neuron, Uth = 1: PMBC has no hard reset."""
+    tau, vth, tau_r, uth = torch.tensor([0.1, 1.0, 0.9, 1.0])
+    cell = Neuron("refractory", tau, vth, tau_r, uth)
+    return lambda x: methods.spikes(x, cell, method)
+
+
+def named(method: str, **fields: Any) -> Method:
+    return lambda x: methods.spikes(x, neuron(**fields), method)
+
+
+def triangle(v: Tensor) -> Tensor:
+    """The surrogate spike for libraries that subtract the threshold themselves."""
+    return Spike.apply(v + 1, torch.ones(()), "triangle")
+
+
+def snntorch_loop() -> Method:
+    import snntorch
+
+    cell = snntorch.Leaky(TAU, threshold=1.0, reset_mechanism="zero", reset_delay=False, spike_grad=triangle)
+
+    def run(x: Tensor) -> Tensor:
+        u, out = torch.zeros_like(x[..., 0]), []
+        for x_t in x.unbind(-1):
+            s, u = cell(x_t, u)
+            out.append(s)
+        return torch.stack(out, dim=-1)
+
+    return run
+
+
+def spikingjelly_multi_step() -> Method:
+    from spikingjelly.activation_based import functional
+    from spikingjelly.activation_based import neuron as neurons
+
+    cell = neurons.LIFNode(1 / (1 - TAU), decay_input=False, v_threshold=1.0, v_reset=0.0, step_mode="m")
+
+    def run(x: Tensor) -> Tensor:
+        functional.reset_net(cell)
+        return cell(x.permute(2, 0, 1).contiguous()).permute(1, 2, 0)
+
+    return run
+
+
+def norse_loop() -> Method:
+    from norse.torch import LIFBoxCell, LIFBoxFeedForwardState, LIFBoxParameters
+
+    cell = LIFBoxCell(LIFBoxParameters(torch.tensor(1 - TAU)), dt=1.0)
+
+    def run(x: Tensor) -> Tensor:
+        state, out = LIFBoxFeedForwardState(torch.zeros_like(x[..., 0])), []
+        for x_t in (x / (1 - TAU)).unbind(-1):  # norse weighs the input by 1 - tau
+            s, state = cell(x_t, state)
+            out.append(s)
+        return torch.stack(out, dim=-1)
+
+    return run
+
+
+OTHERS: dict[str, Callable[[], Method]] = {
+    "snnTorch": snntorch_loop,
+    "spikingjelly": spikingjelly_multi_step,
+    "norse": norse_loop,
+    "SDN as published": published_sdn,
+}
+"""Other libraries' neurons, and the papers'."""
+LOOPS: dict[str, Callable[[], Method]] = {
+    "official loop": official_loop,
+    "bptt (unbind)": lambda: named("bptt"),
+    "sltt": lambda: named("bptt", gradient="sltt"),
+    **{name: OTHERS[name] for name in ("snnTorch", "spikingjelly", "norse")},
+}
+PARALLEL: dict[str, Callable[[], Method]] = {
+    "SDN as published": published_sdn,
+    "SDN, folded": folded_sdn,
+    "sdn (matrix products)": lambda: named("sdn"),
+    "block": lambda: named("block"),
+    "pmbc (refractory)": lambda: refractory("pmbc"),
+    "scan (refractory)": lambda: refractory("scan"),
+    "scan": lambda: named("scan"),
+}
+
+
+def bandwidth(floats: int) -> float:
+    """Bytes a second of a copy, read and write."""
+    source = torch.ones(floats)
+    target = torch.empty_like(source)
+    ms = measuring.take_turns({"copy": measuring.timer(lambda: target.copy_(source), time.perf_counter)}, 5)["copy"]
+    return 2 * source.nbytes / (min(ms) / 1000)
+
+
+def compare(methods: dict[str, Method], rows: int, length: int, speed: float, base: str, turns: int) -> list[Row]:
+    x = torch.randn(1, rows, length, requires_grad=True)
+    grad = torch.randn_like(x)
+
+    def passes(method: Method) -> Callable[[], object]:
+        return lambda: torch.autograd.grad(method(x), x, grad)
+
+    timers = {name: measuring.timer(passes(method), spell=SPELL) for name, method in methods.items()}
+    found = measuring.compared(measuring.take_turns(timers, turns), base, "method", rows=rows, L=length)
+    floor = 1000 * FLOOR * x.numel() / speed
+    return [row | {"floor_share": measuring.significant(floor / row["ms"])} for row in found]
+
+
+def measure(smoke: bool) -> Tables:
+    torch.manual_seed(0)
+    loops, absent = measuring.installed(LOOPS)
+    parallel, _ = measuring.installed(PARALLEL)
+    speed = bandwidth(1 << 10 if smoke else COPIED)
+    rows: list[Row] = []
+    for count, length in [(2, 8)] if smoke else SHAPES:
+        few = count * length <= LOOP_LIMIT
+        chosen = loops | parallel if few else parallel
+        rows += compare(chosen, count, length, speed, "official loop" if few else "SDN as published", 1 if smoke else 3)
+    return {"neurons": rows, "bandwidth": [{"gb_s": measuring.significant(speed / 1e9)}], "absent": absent}
+
+
+main = measuring.command(measure)
+if __name__ == "__main__":
+    main()
