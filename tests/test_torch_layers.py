@@ -13,7 +13,7 @@ from torch.nn.utils import parametrizations, prune, spectral_norm, weight_norm
 
 from convert import from_torch
 from simulators.backends.numpy import NumpyBackend
-from spikestrip.errors import Refused
+from spikestrip.errors import BadInput, Refused
 from spikestrip.operations import MaxPool2d, Pad, Reshape
 from spikestrip.program import Program
 
@@ -205,3 +205,26 @@ def test_views_by_hand() -> None:
     for sizes in ("", "2,x", "2,-3", "2.0,3"):
         with pytest.raises(Exception, match="reshape: sizes"):
             Reshape(sizes).output_shape((6,))
+
+
+@pytest.mark.parametrize(
+    ("made", "said"),
+    [
+        (lambda w: w.to_sparse(), "0: weight is sparse"),
+        (lambda w: w.to_sparse_csr(), "0: weight is sparse"),
+        (lambda w: w.to("meta"), "0: weight is on the device meta"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:Sparse CSR tensor support")
+def test_tensors_without_plain_numbers(made, said):
+    """As a weight, a buffer, and the example."""
+    linear = nn.Linear(4, 4)
+    linear.weight = nn.Parameter(made(linear.weight.detach()), requires_grad=False)
+    with pytest.raises(Refused, match=said):
+        from_torch(nn.Sequential(linear, nn.ReLU()), torch.ones(2, 4))
+    plain = nn.Sequential(nn.Linear(4, 4), nn.ReLU())
+    with pytest.raises(BadInput, match=r"^example: is on the device meta, or sparse"):
+        from_torch(plain, made(torch.ones(2, 4)))
+    plain.register_buffer("kept", made(torch.ones(2, 4)))
+    with pytest.raises(Refused, match="module: kept is"):
+        from_torch(plain, torch.ones(2, 4))

@@ -25,6 +25,8 @@ def steps(example: Tensor) -> np.ndarray:
     """One step of input (B, *shape) as float64. Raises BadInput for anything else."""
     if not isinstance(example, Tensor) or example.is_complex():
         raise BadInput("example", "is no torch tensor of real numbers")
+    if example.is_meta or example.layout != torch.strided:
+        raise BadInput("example", "is on the device meta, or sparse: give a plain tensor, with its numbers")
     x: np.ndarray = example.detach().cpu().double().numpy()
     if x.ndim < 2 or not x.size or not np.isfinite(x).all():
         raise BadInput("example", f"of shape {x.shape} is not one step of finite values, (B, *shape) with B >= 1")

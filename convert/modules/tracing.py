@@ -119,6 +119,11 @@ def untouched(module: nn.Module) -> Iterator[None]:
             )
         if isinstance(submodule, LazyModuleMixin) and submodule.has_uninitialized_params():  # type: ignore[misc]
             raise Refused(name or ROOT, f"is a {type(submodule).__name__} that has not run: call the module once first")
+        for held in (submodule._parameters, submodule._buffers):
+            for each, tensor in held.items():
+                if tensor is not None and (tensor.is_meta or tensor.layout != torch.strided):
+                    how = "is on the device meta, without its numbers" if tensor.is_meta else "is sparse: to_dense()"
+                    raise Refused(name or ROOT, f"{each} {how}")
         own = vars(submodule)
         inner = [(value, value.copy()) for value in own.values() if isinstance(value, dict | list)]
         saved.append((own, dict(own), inner))
