@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING
 
 import click
 import numpy as np
-from rich.console import Console
 from rich.table import Table
 
-from spikestrip.command import main
+from spikestrip.command import main, terminal
+from spikestrip.errors import within
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+    from rich.console import Console
 
     from spikestrip.program import Program
 
@@ -78,8 +79,9 @@ def command(model: Path, source: Path, seeds: int, plot: Path | None) -> int:
         writable(plot, (*files(model), source))
     program = load(model)
     x = inputs.expand(inputs.read(source, program.input_shape), program.input_shape)
-    found = spread(program, x, seeds)
-    _show(found, Console(highlight=False))
+    with within(model):
+        found = spread(program, x, seeds)
+    _show(found, terminal(highlight=False))
     if plot is not None:
         with atomic(plot) as path:
             draw(found).savefig(path, format="png", dpi=150)

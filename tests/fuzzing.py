@@ -272,11 +272,11 @@ def _tensors(like: torch.Tensor) -> tuple[Callable[[], Any], ...]:
 
 
 def _checkpoint(rng: np.random.Generator, path: Path) -> None:
-    held = torch.load(path, weights_only=True)
+    held = {"state_dict": {}} | torch.load(path, weights_only=True)
     kind = rng.integers(6)
-    if kind <= 1:
+    if kind <= 1 and "config" in held:
         held["config"] = _changed(rng, held["config"])
-    elif kind == 2:
+    elif kind <= 2:
         held = _changed(rng, {key: value for key, value in held.items() if key != "state_dict"})
     else:
         name = choose(rng, held["state_dict"])

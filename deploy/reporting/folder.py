@@ -29,7 +29,7 @@ from deploy.run_folder import (
 from deploy.verification import differences
 from deploy.verification.differences import Listed
 from spikestrip import schema, trace
-from spikestrip.errors import BadInput
+from spikestrip.errors import BadInput, within
 from spikestrip.files import read_array, read_json
 from spikestrip.trace import Trace
 
@@ -187,7 +187,8 @@ class RunFolder:
     def bills(self, name: str, tables: list[str]) -> list[Bill]:
         """What a run would cost one sample, by each of these readings; none where it counted no events."""
         events = self.events(name)
-        return [bill.bill(events, self.traces[name].spikes, prices.read(one)) for one in tables if events]
+        with within(self.path / trace_file(name)):
+            return [bill.bill(events, self.traces[name].spikes, prices.read(one)) for one in tables if events]
 
     def _check_pair(self) -> None:
         """The two runs that are drawn side by side must be of the same layers and shapes."""

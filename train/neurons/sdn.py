@@ -20,6 +20,7 @@ from importlib.resources import files
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
+from zipfile import BadZipFile
 
 import torch
 from safetensors import SafetensorError
@@ -51,6 +52,7 @@ UNREADABLE = (
     TypeError,
     RuntimeError,
     AttributeError,
+    BadZipFile,
 )
 
 

@@ -48,7 +48,7 @@ def program(found: nir.NIRGraph) -> Program:
     ]
     last = _single(found, OUTPUT)
     output = _single(found, last) if last in guards else last
-    shape = tuple(int(size) for size in _node(found, INPUT).input_type["input"])
+    shape = tuple(int(size) for size in np.atleast_1d(_node(found, INPUT).input_type["input"]))
     built = Program(shape[1:] if rows else shape, tuple(layers), output, readout)  # type: ignore[arg-type]
     names = []
     for name, node in nodes(built, version):  # one at a time: bodies are larger than what they say
