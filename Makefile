@@ -4,7 +4,7 @@ BIN := .venv/bin
 # two processes of one thread each: small tensors lose more than they gain by threads
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
-BENCHMARKS := neurons ssm_kernel simulate convert_cost
+BENCHMARKS := neurons training_step threads pmbc_cost ssm_kernel simulate verification convert_cost start growth
 
 .PHONY: setup demo test test-all test-gpu bench bench-gpu zoo docs lint clean
 
@@ -25,12 +25,13 @@ bench-gpu:
 	mkdir -p runs
 	PYTHONPATH=. $(PYTHON) benchmarks/gpu.py --json runs/gpu.json
 
-# Each benchmark in a process of its own, on one thread: a second one measures the machine's other work too.
+# Each benchmark in a process of its own, on one thread (threads.py sets its own), then their page.
 bench: .venv/peers
 	mkdir -p runs/bench
 	for name in $(BENCHMARKS); do \
 		OMP_NUM_THREADS=1 $(BIN)/python benchmarks/$$name.py --json runs/bench/$$name.json || exit 1; \
 	done
+	$(BIN)/python benchmarks/page.py runs/bench
 
 # every network of the zoo down the whole road, the page of it, and a gallery of their reports: runs/zoo/report.html
 zoo: setup

@@ -26,6 +26,7 @@ from train.neurons.sdn_network import SDN
 
 TAU = 0.125
 FLOOR = 20  # bytes an element
+TURNS = 3
 SPELL = 0.05  # seconds that a fast method is repeated for in its turn
 SHAPES = [(64, 1024), (64, 8192), (8192, 1024)]
 LOOP_LIMIT = 1 << 20  # elements: loops in Python take minutes for more
@@ -162,14 +163,15 @@ def bandwidth(floats: int) -> float:
     return 2 * source.nbytes / (min(ms) / 1000)
 
 
-def compare(methods: dict[str, Method], rows: int, length: int, speed: float, base: str, turns: int) -> list[Row]:
+def compare(chosen: dict[str, Method], rows: int, length: int, speed: float, base: str, smoke: bool) -> list[Row]:
     x = torch.randn(1, rows, length, requires_grad=True)
     grad = torch.randn_like(x)
 
     def passes(method: Method) -> Callable[[], object]:
         return lambda: torch.autograd.grad(method(x), x, grad)
 
-    timers = {name: measuring.timer(passes(method), spell=SPELL) for name, method in methods.items()}
+    spell, turns = (0, 1) if smoke else (SPELL, TURNS)
+    timers = {name: measuring.timer(passes(method), spell=spell) for name, method in chosen.items()}
     found = measuring.compared(measuring.take_turns(timers, turns), base, "method", rows=rows, L=length)
     floor = 1000 * FLOOR * x.numel() / speed
     return [row | {"floor_share": measuring.significant(floor / row["ms"])} for row in found]
@@ -184,7 +186,7 @@ def measure(smoke: bool) -> Tables:
     for count, length in [(2, 8)] if smoke else SHAPES:
         few = count * length <= LOOP_LIMIT
         chosen = loops | parallel if few else parallel
-        rows += compare(chosen, count, length, speed, "official loop" if few else "SDN as published", 1 if smoke else 3)
+        rows += compare(chosen, count, length, speed, "official loop" if few else "SDN as published", smoke)
     return {"neurons": rows, "bandwidth": [{"gb_s": measuring.significant(speed / 1e9)}], "absent": absent}
 
 

@@ -1,0 +1,199 @@
+"""docs/benchmarks.md and its plots, from what the benchmarks measured: the last step of ``make bench``.
+
+python benchmarks/page.py runs/bench
+
+Reads NAME.json of every benchmark, and keeps them all in docs/benchmarks.json, from which the page can be made again.
+The words are in page.md.jinja; no figure is.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import click
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from spikestrip.command import main
+from spikestrip.errors import BadInput
+from spikestrip.files import atomic, existing
+
+DOCS = Path(__file__).parents[1] / "docs"
+NAMES = (
+    "neurons", "training_step", "threads", "pmbc_cost", "ssm_kernel", "simulate", "verification", "convert_cost",
+    "start", "growth",
+)  # fmt: skip
+Reports = dict[str, dict[str, Any]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Aim:
+    """What was to be reached: ``column`` of the row of ``table`` in ``benchmark`` that has the values of ``row``."""
+
+    what: str
+    benchmark: str
+    table: str
+    row: dict[str, Any]
+    limit: float
+    column: str = "times"
+    at_most: bool = False
+
+    def cells(self, reports: Reports) -> tuple[str, ...]:
+        """what, aim, measured, reached or missed."""
+        found = [row for row in reports[self.benchmark]["tables"][self.table] if self.row.items() <= row.items()]
+        aim = f"at {'most' if self.at_most else 'least'} {cell(self.limit)}"
+        if not found:
+            return self.what, aim, "not measured", "-"
+        value = found[0][self.column]
+        reached = value <= self.limit if self.at_most else value >= self.limit
+        return self.what, aim, cell(value), "reached" if reached else "**missed**"
+
+
+RASTER = "raster beside its oracle, engine and ledger, times, batch"
+AIMS = (
+    Aim(f"{RASTER} 64", "simulate", "oracle", {"backend": "raster", "batch": 64}, 7),
+    Aim(f"{RASTER} 1", "simulate", "oracle", {"backend": "raster", "batch": 1}, 12),
+    Aim("raster in float64 beside snnTorch's loop in float32, times, batch 64", "simulate", "snntorch",
+        {"engine": "raster, float64", "batch": 64}, 2),
+    Aim("training step, H = 64, `fused` beside the scan of 8d02500, times", "training_step", "since",
+        {"step": "fused", "d_model": 64}, 1.8),
+    Aim("two threads beside one, two busy processes on the machine, times", "threads", "threads",
+        {"step": "two threads, bounded", "busy": 2}, 1),
+    Aim("a step with PMBC, M = 8, beside the scan's, times as fast, initialised", "pmbc_cost", "pmbc",
+        {"form": "pmbc, M = 8", "trained_steps": 0}, 0.25),
+    Aim("the same after an epoch", "pmbc_cost", "pmbc", {"form": "pmbc, M = 8", "trained_steps": 80}, 0.25),
+    Aim("a step with PMBC, converged, beside the scan's, times as fast, initialised", "pmbc_cost", "pmbc",
+        {"form": "pmbc, converged", "trained_steps": 0}, 0.25),
+    Aim("the same after an epoch", "pmbc_cost", "pmbc", {"form": "pmbc, converged", "trained_steps": 80}, 0.25),
+    Aim("`spikestrip --help`, ms", "start", "start", {"command": "spikestrip --help"}, 250, "ms", at_most=True),
+)  # fmt: skip
+
+
+def cell(value: Any) -> str:
+    """As it stands in a table: three digits of a number with a fraction."""
+    if value is None:
+        return "-"
+    if isinstance(value, float):
+        return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+    return f"{value:,}" if isinstance(value, int) else str(value).replace("|", "\\|")
+
+
+def table(rows: list[dict[str, Any]], *columns: str) -> str:
+    """Markdown of ``rows``; a column is its key, or ``key=heading``."""
+    keys, heads = zip(*(column.split("=") if "=" in column else (column, column) for column in columns), strict=True)
+    return markdown(heads, ([cell(row[key]) for key in keys] for row in rows))
+
+
+def pivot(rows: list[dict[str, Any]], key: str, by: list[str], *columns: str) -> str:
+    """Markdown with a line for each ``key``, and for each size, the values of ``by``, a cell of each column."""
+    sizes = list(dict.fromkeys(tuple(row[name] for name in by) for row in rows))
+    pairs = [column.split("=") if "=" in column else (column, column) for column in columns]
+    heads = [key]
+    for size in sizes:
+        said = ", ".join(f"{name} {cell(value)}" for name, value in zip(by, size, strict=True))
+        heads += [f"{said}: {pairs[0][1]}", *(head for _, head in pairs[1:])]
+    lines = []
+    for name in dict.fromkeys(row[key] for row in rows):
+        line = [cell(name)]
+        for size in sizes:
+            found = [row for row in rows if row[key] == name and tuple(row[each] for each in by) == size]
+            line += [cell(found[0][column]) if found else "-" for column, _ in pairs]
+        lines.append(line)
+    return markdown(heads, lines)
+
+
+def markdown(heads: Iterable[str], lines: Iterable[Iterable[str]]) -> str:
+    heads = list(heads)
+    return "\n".join(f"| {' | '.join(line)} |" for line in (heads, ["---"] * len(heads), *lines))
+
+
+def render(reports: Reports) -> str:
+    """The page. KeyError or UndefinedError where a report lacks a table or a column that it shows."""
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent), undefined=StrictUndefined, keep_trailing_newline=True,
+        trim_blocks=True, lstrip_blocks=True,
+    )  # fmt: skip
+    environment.filters["cell"] = cell
+    aims = markdown(("", "aim", "measured", ""), (aim.cells(reports) for aim in AIMS))
+    tables = {name: report["tables"] for name, report in reports.items()}
+    seconds = sum(report["seconds"] for report in reports.values())
+    loads = [report["machine"][when] for report in reports.values() for when in ("load_before", "load_after")]
+    text = environment.get_template("page.md.jinja").render(
+        tables, aims=aims, table=table, pivot=pivot, seconds=seconds, loads=loads,
+        machine=reports["training_step"]["machine"],
+    )  # fmt: skip
+    return text
+
+
+def plot_growth(points: list[dict[str, Any]], path: Path) -> None:
+    """Milliseconds against each axis, and memory against the first, both logarithmic, with a linear slope beside."""
+    import matplotlib
+
+    matplotlib.use("agg")
+    from matplotlib import pyplot as plt
+
+    axes = list(dict.fromkeys(row["axis"] for row in points))
+    figure, panels = plt.subplots(1, len(axes) + 1, figsize=(4 * (len(axes) + 1), 3.8), layout="constrained")
+    for panel, (axis, quantity) in zip(
+        panels, [*((axis, "ms") for axis in axes), (axes[0], "peak_bytes")], strict=True
+    ):
+        own = [row for row in points if row["axis"] == axis and row[quantity]]
+        for what in dict.fromkeys(row["what"] for row in own):
+            line = [(row["size"], row[quantity]) for row in own if row["what"] == what]
+            panel.plot(*zip(*line, strict=True), "o-", markersize=3, label=what)
+        sizes = sorted({row["size"] for row in own})
+        if sizes:
+            low = min(row[quantity] for row in own)
+            panel.plot(sizes, [low * size / sizes[0] for size in sizes], ":", color="grey", label="linear")
+        panel.set(xscale="log", yscale="log", xlabel=axis, title=quantity.replace("_", " "))
+        panel.spines[["top", "right"]].set_visible(False)
+    panels[0].legend(fontsize="x-small", frameon=False)
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
+
+
+def plot_neurons(rows: list[dict[str, Any]], path: Path) -> None:
+    """Milliseconds of each method at each size."""
+    import matplotlib
+
+    matplotlib.use("agg")
+    from matplotlib import pyplot as plt
+
+    names = list(dict.fromkeys(row["method"] for row in rows))[::-1]
+    sizes = list(dict.fromkeys((row["rows"], row["L"]) for row in rows))
+    figure, panel = plt.subplots(figsize=(7, 5), layout="constrained")
+    for index, (count, length) in enumerate(sizes):
+        own = {row["method"]: row["ms"] for row in rows if (row["rows"], row["L"]) == (count, length)}
+        places = [names.index(name) + 0.8 * index / len(sizes) for name in own]
+        panel.barh(places, list(own.values()), height=0.8 / len(sizes), label=f"{count:,} rows, L = {length:,}")
+    panel.set(xscale="log", xlabel="ms, forward and backward", yticks=range(len(names)), yticklabels=names)
+    panel.spines[["top", "right"]].set_visible(False)
+    panel.legend(frameon=False)
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
+
+
+@click.command(help=__doc__)
+@click.argument("folder", type=click.Path(path_type=Path))
+def command(folder: Path) -> None:
+    reports: Reports = {}
+    for name in NAMES:
+        path = existing(folder / f"{name}.json")
+        try:
+            reports[name] = json.loads(path.read_text())
+        except ValueError as error:
+            raise BadInput(path, f"is not JSON ({error})") from error
+        if reports[name]["smoke"]:
+            raise BadInput(path, "was measured with --smoke: its times say nothing")
+    for target, text in (("benchmarks.json", json.dumps(reports, indent=1) + "\n"), ("benchmarks.md", render(reports))):
+        with atomic(DOCS / target) as temporary:
+            temporary.write_text(text)
+    plot_growth(reports["growth"]["tables"]["points"], DOCS / "growth.png")
+    plot_neurons(reports["neurons"]["tables"]["neurons"], DOCS / "neurons.png")
+
+
+if __name__ == "__main__":
+    main(command)

@@ -1,0 +1,48 @@
+"""A training step at a given size, for the benchmarks that time one; also run with another commit's packages."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from train.config import Config
+from train.networks import Network
+from train.recipe import Recipe
+from train.score import cross_entropy, meter
+
+SMNIST = {"d_model": 64, "d_state": 16, "layers": 2}
+LARGER = {"d_model": 128, "d_state": 32, "layers": 4}
+TINY = {"d_model": 4, "d_state": 2, "layers": 1}
+BATCH, LENGTH = 50, 784
+
+
+def network(**options: Any) -> Network:
+    """One input channel, ten classes, dropout off; the same weights each time."""
+    torch.manual_seed(0)
+    return Network(Config(**{"d_input": 1, "d_output": 10, "dropout": 0.0, **options}))
+
+
+def images(batch: int, length: int, device: str = "cpu") -> tuple[Tensor, Tensor]:
+    """Random values in 0..1, (B, L, 1), and labels."""
+    generator = torch.Generator().manual_seed(0)
+    x = torch.rand(batch, length, 1, generator=generator)
+    return x.to(device), torch.randint(10, (batch,), generator=generator).to(device)
+
+
+def training_step(network: Network, x: Tensor, labels: Tensor) -> Callable[[], None]:
+    """Forward, backward, optimiser and meter, as train.loop has them."""
+    network.train()
+    optimizer = Recipe((("scan", 1),)).optimizer(network)
+
+    def step() -> None:
+        logits, trains = network(x)
+        loss = cross_entropy(logits, labels)
+        optimizer.zero_grad(set_to_none=True)
+        (loss + sum(train.mean() for train in trains)).backward()
+        optimizer.step()
+        meter(logits, labels, loss, trains)
+
+    return step
