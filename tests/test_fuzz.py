@@ -87,11 +87,15 @@ RUNS: dict[str, tuple[tuple[str, ...], ...]] = {
     "chip.toml": (("fit", "model.nir", "--chip", "chip.toml", "--json", "new.json"),),
     "prices.toml": (("price", "trace.h5", "--table", "prices.toml", "--json", "new.json"),),
     "experiment.toml": (("train", "experiment.toml", "--task", "none such", "--out", "new.pt"),),
-    "certificate.json": (("certify", "--check", "certificate.json"),),
+    "certificate.json": (
+        ("certify", "--check", "certificate.json"),
+        ("report", ".", "--format", "json", "-o", "new.json"),
+    ),
     "metrics.json": (("report", ".", "-o", "new.html"),),
     "road.json": (("report", ".", "-o", "new.html"),),
     "verdict.numpy.json": (("report", ".", "-o", "new.html"),),
     "verdict.parallel.json": (("report", ".", "-o", "new.html"),),
+    "verdict.parallel.differences.h5": (("report", ".", "-o", "new.html"),),
     "labels.npy": (("report", ".", "-o", "new.html"),),
     "trace.numpy.h5": (("report", ".", "-o", "new.html"),),
 }  # fmt: skip

@@ -22,13 +22,16 @@ from rich.console import Console
 from run_folders import BACKENDS, FLIPPED, HOSTILE, WRONG
 
 import deploy.reporting
+from convert.formats.nir import reading
 from deploy.report import command, summary_table
 from deploy.reporting import course, drawn, facts, words
 from deploy.reporting.folder import RunFolder
 from deploy.verification.causes import CAUSES
 from deploy.verification.differences import Listed
 from deploy.verification.replay import entering, potentials
+from deploy.verify import verify
 from simulators.run import simulate
+from spikestrip import trace
 from spikestrip.operations import LIF, S4D
 
 SCHEMA = json.loads((Path(deploy.reporting.__file__).parent / "report.schema.json").read_text())
@@ -350,3 +353,12 @@ def test_a_share_never_rounds_up_to_all() -> None:
     assert words.share(1.0) == "100.00%"
     assert words.share(1 - 1e-7) == "99.999990%"
     assert words.share(0.99925) == "99.92%"
+
+
+def test_either_side_may_be_the_reference_of_a_verdict(whole: Path, tmp_path: Path) -> None:
+    """A user may verify the network as trained against the iterative run, or the other way round."""
+    folder = copied(whole, tmp_path / "run")
+    parallel, iterative = (trace.read(folder / f"reference.{name}.h5") for name in ("parallel", "iterative"))
+    verify(iterative, parallel, reading.read(folder / "model.nir")).write(folder / "verdict.parallel.json")
+    found, before = (facts.look(RunFolder(one))[1]["runs"]["parallel"][2] for one in (folder, whole))
+    assert (found["fired"], found["others"]) == (before["fired"], before["others"])

@@ -197,7 +197,7 @@ def test_the_demo_is_training_and_the_same_road(tmp_path, monkeypatch):
     noise = Split(rng.normal(size=(80, STEPS, 1)).astype(np.float32), rng.integers(0, CLASSES, 80))
     monkeypatch.setattr(tasks, "load", lambda name, *_: Task("noise", noise, noise, CLASSES, 1))
     monkeypatch.setitem(tasks.TASKS, "noise", STEPS)
-    for name, value in {"WIDTH": WIDTH, "MODES": 3, "SCHEDULE": (("scan", 0), ("sdn", 0))}.items():
+    for name, value in {"WIDTH": WIDTH, "MODES": 3, "SCHEDULE": (("scan", 0), ("sdn", 0)), "SHIFT": 0}.items():
         monkeypatch.setattr(demo, name, value)
     monkeypatch.setattr(run_folder, "BACKENDS", ("numpy",))
     done = run(demo.command, "--out", tmp_path / "demo")

@@ -51,6 +51,7 @@ VERDICT_FORM = {
     "layers?": {str: {"decisions": int, "differ": int, "causes": {str: int}}},
     "failures?": [str],
     "notes?": [str],
+    "sides?": {"reference?": {"form?": str}},
     "first?": {
         **{name: int for name in ("sample", "step", "neuron")},
         **{name: str for name in ("layer", "cause")},
@@ -136,6 +137,8 @@ class RunFolder:
             self.missing.append(file.name)
             return {}
         found = differences.read(file)
+        # the road takes the network as trained for the reference of the iterative run
+        swapped = (self.verdicts[name].get("sides") or {}).get("reference", {}).get("form") == "parallel"
         recorded = self.reference[1].spikes | self.reference[1].numbers
         for layer, listed in found.items():
             shape = recorded[layer].shape if layer in recorded else None
@@ -144,7 +147,7 @@ class RunFolder:
                 place.size and int(place.max()) >= most for place, most in zip(places, shape, strict=True)
             ):
                 raise BadInput(file, f"layer {layer} is not one of {trace_file(self.reference[0])}, or larger there")
-            if name == PARALLEL:  # which the road takes for the reference of the iterative run
+            if swapped:
                 listed.fired, listed.others = listed.others, listed.fired
         return found
 

@@ -7,6 +7,7 @@ import gzip
 import json
 import os
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -42,9 +43,9 @@ def rendered(template: str, scripts: Sequence[str], payload: dict[str, Any], **v
     Raises BadInput where the libraries for it are missing.
     """
     try:
+        import plotly  # noqa: F401 - the plots need it
         from jinja2 import Environment, FileSystemLoader, StrictUndefined
         from markupsafe import Markup
-        from plotly.offline import get_plotlyjs
     except ImportError as error:
         raise BadInput("report", f"needs the extra 'report': pip install 'spikestrip[report]' ({error})") from error
     environment = Environment(
@@ -53,7 +54,7 @@ def rendered(template: str, scripts: Sequence[str], payload: dict[str, Any], **v
     return environment.get_template(template).render(
         css=Markup((HERE / "page.css").read_text(encoding="utf-8")),
         scripts=Markup("\n".join((HERE / name).read_text(encoding="utf-8") for name in scripts)),
-        plotly=Markup(_packed(get_plotlyjs())),
+        plotly=Markup(_library()),
         payload=Markup(_packed(json.dumps(payload, allow_nan=False))),
         **values,
     )
@@ -70,6 +71,13 @@ def _values(row: Row) -> list[float | None]:
 
 def _or_least(value: float | None) -> float:
     return -1 if value is None else value
+
+
+@cache
+def _library() -> str:
+    from plotly.offline import get_plotlyjs
+
+    return _packed(get_plotlyjs())
 
 
 def _packed(text: str) -> str:
