@@ -19,18 +19,15 @@ from pathlib import Path
 from typing import Any
 
 import click
+import steps
 import torch
 from torch import Tensor
 
-from train.config import Config
-from train.networks import Network
 from train.neurons import methods
 from train.neurons.bptt import Spike
 from train.neurons.checks import later
 from train.neurons.neuron import Neuron
 from train.neurons.sdn_network import SDN
-from train.recipe import Recipe
-from train.score import cross_entropy, meter
 
 TAU = 0.125
 SHAPES = [(1, 2048, 1024), (64, 512, 1024), (1, 2048, 8192), (64, 512, 8192)]
@@ -114,35 +111,21 @@ def attempt(action: Callable[[], object]) -> dict[str, Any]:
         torch.cuda.reset_peak_memory_stats()
 
 
-def steps() -> list[dict[str, Any]]:
+def training_steps() -> list[dict[str, Any]]:
     rows = []
     for width, modes, depth, batch in [(64, 16, 2, 50), (128, 32, 4, 50), (128, 32, 4, 100)]:
+        size = {"d_model": width, "d_state": modes, "layers": depth}
+        x, labels = steps.images(batch, steps.LENGTH, "cuda")
         for mix in ("linear", "glu"):
-            network = Network(Config(1, 10, width, modes, depth, mix=mix, dropout=0.1, tie_dropout=True)).cuda()
-            optimizer = Recipe((("scan", 1),)).optimizer(network)
-            x = torch.rand(batch, 784, 1, device="cuda")
-            labels = torch.randint(10, (batch,), device="cuda")
-            rows += [step(network, optimizer, x, labels, method) for method in ("scan", "block", "sdn")]
+            network = steps.network(**size, mix=mix, dropout=0.1, tie_dropout=True).cuda()
+            step = steps.training_step(network, x, labels)
+            for method in ("scan", "block", "sdn"):
+                network.set_parallel(method)
+                with later():
+                    row = {"H": width, "N": modes, "K": depth, "B": batch, "mix": mix, "method": method} | attempt(step)
+                print(row, flush=True)
+                rows.append(row)
     return rows
-
-
-def step(network: Network, optimizer: torch.optim.Optimizer, x: Tensor, labels: Tensor, method: str) -> dict[str, Any]:
-
-    def action() -> None:
-        logits, trains = network(x)
-        loss = cross_entropy(logits, labels, 0.1)
-        optimizer.zero_grad(set_to_none=True)
-        (loss + sum(train.mean() for train in trains)).backward()
-        optimizer.step()
-        meter(logits, labels, loss, trains)
-
-    network.set_parallel(method)
-    config = network.config
-    with later():
-        row = {"H": config.d_model, "N": config.d_state, "K": config.layers, "B": len(x), "mix": config.mix,
-               "method": method} | attempt(action)  # fmt: skip
-    print(row, flush=True)
-    return row
 
 
 @click.command()
@@ -153,7 +136,7 @@ def main(path: Path) -> None:
         sys.exit("no CUDA device: nothing measured")
     began = time.perf_counter()
     about = {"device": torch.cuda.get_device_name(), "torch": torch.__version__, "cuda": torch.version.cuda}
-    content = {"about": about, "steps": steps(), "layers": layers()}
+    content = {"about": about, "steps": training_steps(), "layers": layers()}
     content["about"]["seconds"] = time.perf_counter() - began  # type: ignore[index]
     path.write_text(json.dumps(content, indent=1))
 

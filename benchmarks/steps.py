@@ -9,7 +9,9 @@ import torch
 from torch import Tensor
 
 from train.config import Config
+from train.loop import _rate_penalty  # other commits have it under this name
 from train.networks import Network
+from train.ranks import ALONE
 from train.recipe import Recipe
 from train.score import cross_entropy, meter
 
@@ -33,15 +35,16 @@ def images(batch: int, length: int, device: str = "cpu") -> tuple[Tensor, Tensor
 
 
 def training_step(network: Network, x: Tensor, labels: Tensor) -> Callable[[], None]:
-    """Forward, backward, optimiser and meter, as train.loop has them."""
+    """Forward, backward, optimiser and meter, as train.loop has them for experiments/smnist.toml."""
     network.train()
-    optimizer = Recipe((("scan", 1),)).optimizer(network)
+    recipe = Recipe((("scan", 1),), target_rate=0.1)
+    optimizer = recipe.optimizer(network)
 
     def step() -> None:
         logits, trains = network(x)
         loss = cross_entropy(logits, labels)
         optimizer.zero_grad(set_to_none=True)
-        (loss + sum(train.mean() for train in trains)).backward()
+        (loss + _rate_penalty(trains, recipe, 1.0, ALONE)).backward()
         optimizer.step()
         meter(logits, labels, loss, trains)
 

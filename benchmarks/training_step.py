@@ -84,6 +84,11 @@ def child_code(options: dict[str, Any], batch: int, length: int) -> str:
 import sys
 sys.path.append({str(Path(__file__).parent)!r})
 import steps
+try:
+    from train.memory import keep_freed
+    keep_freed()
+except ImportError:  # not yet in other commits
+    pass
 call = steps.training_step(steps.network(**{options!r}), *steps.images({batch}, {length}))
 """
 

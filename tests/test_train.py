@@ -10,6 +10,7 @@ from train import tasks
 from train.checkpoint import load
 from train.experiment import parse_schedule
 from train.run import command
+from train.score import spiking_rates
 
 
 @pytest.mark.parametrize(("name", "size", "steps"), [("digits", 1797, 64), ("mnist5k", 5000, 784)])
@@ -86,3 +87,14 @@ def test_schedules():
     assert parse_schedule("scan:3,sdn:1", 4) == (("scan", 3), ("sdn", 1))
     with pytest.raises(BadInput, match="add up"):
         parse_schedule("scan,sdn", 4)
+
+
+def test_the_gradient_of_a_rate_is_that_of_a_mean_and_takes_no_memory():
+    torch.manual_seed(0)
+    trains = [torch.rand(2, 3, 5, dtype=torch.float64, requires_grad=True) for _ in range(2)]
+    rates = spiking_rates(trains)
+    torch.testing.assert_close(rates, torch.stack([train.sum() / 30 for train in trains]))
+    found = torch.autograd.grad(rates @ torch.tensor([3.0, 6.0], dtype=torch.float64), trains)
+    for train, own, weight in zip(trains, found, (3.0, 6.0), strict=True):
+        torch.testing.assert_close(own, torch.full_like(train, weight / 30))
+        assert not any(own.stride())

@@ -20,7 +20,7 @@ from train.margin import hinges
 from train.neurons.checks import later, require
 from train.ranks import ALONE, Ranks
 from train.recipe import Recipe
-from train.score import Sequences, batches, cross_entropy, evaluate, meter, score
+from train.score import Sequences, batches, cross_entropy, evaluate, meter, score, spiking_rates
 from train.tasks import Split
 
 POINT = 50  # batches that a point of the curve sums up
@@ -142,7 +142,7 @@ def _rate_penalty(trains: list[Tensor], recipe: Recipe, share: float, ranks: Ran
     """rate_weight * (rate - target_rate)**2 for every layer above it, by the rate of the whole batch."""
     if recipe.target_rate is None:
         return 0.0
-    rates = ranks.sum(torch.stack([train.mean() for train in trains]) * share)
+    rates = ranks.sum(spiking_rates(trains) * share)
     return recipe.rate_weight * (rates - recipe.target_rate).clamp(min=0).square().sum()
 
 

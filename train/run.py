@@ -147,10 +147,12 @@ def fit(
     from train.checkpoint import Checkpoint, save
     from train.config import Config
     from train.loop import Progress, train
+    from train.memory import keep_freed
     from train.ranks import ALONE
     from train.score import evaluate
 
     ranks = ranks or ALONE
+    keep_freed()
     torch.manual_seed(recipe.seed)
     network = build(config)
     scales = start.scales if start is not None and quantize else None

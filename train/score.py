@@ -5,10 +5,12 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from train.building import AnyNetwork
@@ -39,10 +41,31 @@ def cross_entropy(logits: Tensor, labels: Tensor, smoothing: float = 0.0) -> Ten
     return F.cross_entropy(logits.flatten(0, -2), labels.flatten(), label_smoothing=smoothing)
 
 
+class _Rate(torch.autograd.Function):
+    """The mean of a spike train. Its gradient is one number, seen everywhere: ``mean``'s own is a tensor of the size
+    and memory order of the train, which its sum with the gradient of the layers above then has to take."""
+
+    @staticmethod
+    def forward(ctx: Any, train: Tensor) -> Tensor:
+        ctx.shape = train.shape
+        return train.mean()
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        return (gradients[0] / ctx.shape.numel()).expand(ctx.shape)
+
+
+def spiking_rates(trains: list[Tensor]) -> Tensor:
+    """Spikes a neuron and step of each layer's train (B, H, L): (layers,), differentiable."""
+    rates: list[Tensor] = [_Rate.apply(train) for train in trains]
+    return torch.stack(rates)
+
+
 def meter(logits: Tensor, labels: Tensor, loss: Tensor, trains: list[Tensor]) -> Tensor:
     """Sums over the rows of a batch: (rows, hits, loss, spiking rate), float64, left on the device: no one waits."""
     hits = (logits.argmax(-1) == labels).float().mean()
-    rate = torch.stack([train.detach().mean() for train in trains]).mean()
+    rate = spiking_rates([train.detach() for train in trains]).mean()
     return len(labels) * torch.stack([torch.ones_like(rate), hits, loss.detach(), rate]).double()
 
 
