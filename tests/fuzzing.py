@@ -129,6 +129,15 @@ def _toml(rng: np.random.Generator, path: Path) -> None:
     path.write_text(tomli_w.dumps(value if isinstance(value, dict) else {"a": value}))
 
 
+def _csv(rng: np.random.Generator, path: Path) -> None:
+    rows = [line.split(",") for line in path.read_text().splitlines()]
+    for _ in range(int(rng.integers(1, 4))):
+        row = choose(rng, rows)
+        new = choose(rng, (choose(rng, VALUES), '"', "1,2", "1\n2", "1e400", "0x1", "1_000", "\u0661"))
+        row[int(rng.integers(len(row)))] = str(new)
+    path.write_text("\n".join(",".join(row) for row in rows) + "\n", errors="replace")
+
+
 def _holds_none(value: Any) -> bool:
     return any(container[key] is None for container, key in _places(value))
 
@@ -371,6 +380,7 @@ MUTATIONS: dict[str, tuple[Mutation, ...]] = {
     ".h5": (_hdf5, _hdf5, _hdf5, _bytes, _cut),
     ".json": (_json, _json, _json, _bytes),
     ".toml": (_toml, _toml, _toml, _bytes),
+    ".csv": (_csv, _csv, _csv, _bytes, _cut),
     ".pt": (_checkpoint, _checkpoint, _zip, _bytes, _cut),
     ".safetensors": (_safetensors, _safetensors, _bytes, _cut),
     ".onnx": (_onnx, _onnx, _bytes, _cut),

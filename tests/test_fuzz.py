@@ -29,6 +29,7 @@ from deploy.pricing import prices
 from spikestrip.errors import LONGEST
 from spikestrip.operations import LIF, Affine, Flatten
 from spikestrip.program import chain
+from train import logs
 from train.checkpoint import Checkpoint, save
 from train.neurons import sdn
 
@@ -87,6 +88,8 @@ RUNS: dict[str, tuple[tuple[str, ...], ...]] = {
     "chip.toml": (("fit", "model.nir", "--chip", "chip.toml", "--json", "new.json"),),
     "prices.toml": (("price", "trace.h5", "--table", "prices.toml", "--json", "new.json"),),
     "experiment.toml": (("train", "experiment.toml", "--task", "none such", "--out", "new.pt"),),
+    "epochs.csv": (("watch", ".", "-o", "new.html"),),
+    "curve.csv": (("watch", ".", "-o", "new.html"),),
     "certificate.json": (
         ("certify", "--check", "certificate.json"),
         ("report", ".", "--format", "json", "-o", "new.json"),
@@ -104,7 +107,7 @@ RUNS: dict[str, tuple[tuple[str, ...], ...]] = {
 REFUSED = {("check", "model.nir"), RUNS["experiment.toml"][0]}
 """By design: no importer holds an S4D, and no task bears that name."""
 
-SLOW = ("report",)  # a page of plots takes a second
+SLOW = ("report", "watch")  # a page of plots takes a second
 
 
 class Hung(BaseException):
@@ -148,6 +151,9 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
                "training": [{"epoch": 1, "loss": 1.0, "accuracy": 0.5, "spiking_rate": 0.1}]}  # fmt: skip
     (folder / "metrics.json").write_text(json.dumps(metrics))
     (folder / "road.json").write_text('{"runs": {"numpy": {"seconds": 1.0}, "lava": {"refused": "not here"}}}')
+    rows = [{"epoch": epoch, "method": "scan", "loss": 0.5, "seconds": 2.0} for epoch in (1, 2, 3)]
+    logs.write(folder / "epochs.csv", rows)
+    logs.write(folder / "curve.csv", [{"step": 10 * row["epoch"], **row} for row in rows])
     with contextlib.chdir(folder):
         for line in (
             "to-nir ckpt.pt -o model.nir",

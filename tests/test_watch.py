@@ -162,7 +162,10 @@ def test_it_is_for_this_machine_alone(tmp_path: Path) -> None:
 
 
 def test_an_interrupt_ends_it(tmp_path: Path) -> None:
-    arguments = [sys.executable, "-m", "deploy.watch", str(made(tmp_path / "run"))]
+    # a shell that puts this into the background has it ignore interrupts
+    heard = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); from deploy import watch; "
+    script = f"{heard}watch.main(watch.command)"
+    arguments = [sys.executable, "-c", script, str(made(tmp_path / "run"))]
     with subprocess.Popen(arguments, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as watching:
         assert watching.stdout is not None
         assert watching.stdout.readline().startswith("http://127.0.0.1:")
