@@ -27,7 +27,7 @@ from simulators.run import simulate
 from spikestrip.trace import Trace
 from train.neurons import _buffers
 
-BASE = {"T": 1024, "H": 64, "B": 4, "blocks": 2}
+BASE = {"T": 1024, "H": 64, "B": 1, "blocks": 2}
 AXES = {
     "T": [1 << k for k in range(10, 17)],
     "H": [16, 32, 64, 128, 256, 512],
@@ -107,7 +107,7 @@ def grow(axis: str, sizes: list[int], base: dict[str, int], turns: int) -> tuple
 def measure(smoke: bool) -> Tables:
     tables: Tables = {"points": [], "exponents": []}
     for axis, sizes in (SMALL_AXES if smoke else AXES).items():
-        points, fits = grow(axis, sizes, SMALL if smoke else BASE, 1 if smoke else 3)
+        points, fits = grow(axis, sizes, SMALL if smoke else BASE, 1 if smoke else 2)
         tables["points"] += points
         tables["exponents"] += fits
     return tables

@@ -9,7 +9,7 @@ gradient, write the gradient of x) at the bandwidth of a copy in the same run. I
 
 from __future__ import annotations
 
-import time
+import statistics
 from collections.abc import Callable
 from typing import Any
 
@@ -26,7 +26,7 @@ from train.neurons.sdn_network import SDN
 
 TAU = 0.125
 FLOOR = 20  # bytes an element
-TURNS = 3
+TURNS = 2
 SPELL = 0.05  # seconds that a fast method is repeated for in its turn
 SHAPES = [(64, 1024), (64, 8192), (8192, 1024)]
 LOOP_LIMIT = 1 << 20  # elements: loops in Python take minutes for more
@@ -159,8 +159,8 @@ def bandwidth(floats: int) -> float:
     """Bytes a second of a copy, read and write."""
     source = torch.ones(floats)
     target = torch.empty_like(source)
-    ms = measuring.take_turns({"copy": measuring.timer(lambda: target.copy_(source), time.perf_counter)}, 5)["copy"]
-    return 2 * source.nbytes / (min(ms) / 1000)
+    times = measuring.take_turns({"copy": measuring.timer(lambda: target.copy_(source))}, 7)["copy"]
+    return 2 * source.nbytes / (statistics.median(times) / 1000)
 
 
 def compare(chosen: dict[str, Method], rows: int, length: int, speed: float, base: str, smoke: bool) -> list[Row]:

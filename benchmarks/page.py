@@ -72,6 +72,19 @@ AIMS = (
 )  # fmt: skip
 
 
+LINEAR = 1.1
+"""An exponent up to which a growth counts as linear: it is a fit to a few measured times."""
+
+
+def growth_cells(reports: Reports) -> tuple[str, ...]:
+    """The same of what grows worst with T, B or the number of blocks; with H a mix's weights are its square."""
+    rows = [row for row in reports["growth"]["tables"]["exponents"] if row["axis"] != "H"]
+    worst = max(rows, key=lambda row: row["exponent"])
+    said = f"growth with T, B and blocks, largest exponent ({worst['what']}, with {worst['axis']})"
+    verdict = "reached" if worst["exponent"] <= LINEAR else "**missed**"
+    return said, f"linear: at most {LINEAR}", cell(worst["exponent"]), verdict
+
+
 def cell(value: Any) -> str:
     """As it stands in a table: three digits of a number with a fraction."""
     if value is None:
@@ -117,15 +130,14 @@ def render(reports: Reports) -> str:
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
     environment.filters["cell"] = cell
-    aims = markdown(("", "aim", "measured", ""), (aim.cells(reports) for aim in AIMS))
+    aims = markdown(("", "aim", "measured", ""), [*(aim.cells(reports) for aim in AIMS), growth_cells(reports)])
     tables = {name: report["tables"] for name, report in reports.items()}
     seconds = sum(report["seconds"] for report in reports.values())
     loads = [report["machine"][when] for report in reports.values() for when in ("load_before", "load_after")]
-    text = environment.get_template("page.md.jinja").render(
+    return environment.get_template("page.md.jinja").render(
         tables, aims=aims, table=table, pivot=pivot, seconds=seconds, loads=loads,
         machine=reports["training_step"]["machine"],
     )  # fmt: skip
-    return text
 
 
 def plot_growth(points: list[dict[str, Any]], path: Path) -> None:

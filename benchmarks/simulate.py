@@ -35,6 +35,7 @@ from spikestrip.program import Program
 
 ROOT = Path(__file__).parents[1]
 HIDDEN, MODES, STEPS = 64, 32, 784
+SPELL = 0.1  # seconds that a fast run is repeated for in its turn
 BACKENDS: dict[str, tuple[str, dict[str, str]]] = {
     "numpy": ("numpy", {}),
     "raster": ("raster", {}),
@@ -131,7 +132,7 @@ def on_backends(program: Program, x: np.ndarray, dtype: Dtype, turns: int) -> tu
         recorded = call()
         spikes = recorded.spikes if isinstance(recorded, Recording) else recorded
         differing[name] = sum(int(np.count_nonzero(train != spikes[layer])) for layer, train in oracle.items())
-    timers: dict[str, Timer] = {name: measuring.timer(call) for name, call in calls.items()}
+    timers: dict[str, Timer] = {name: measuring.timer(call, spell=SPELL) for name, call in calls.items()}
     times = measuring.take_turns(timers, turns)
     rows = measuring.compared(times, "numpy", "backend", batch=len(x), steps=x.shape[1], dtype=dtype)
     rows = [row | {"differing_spikes": differing[row["backend"]]} for row in rated(rows, neuron_steps(program, x))]
@@ -167,7 +168,7 @@ def beside_snntorch(hidden: int, batch: int, steps: int, turns: int) -> list[Row
         ours = call().spikes.values()
         differ[name] = sum(int(np.count_nonzero(a != b)) for a, b in zip(own, ours, strict=True))
     calls |= loaded
-    times = measuring.take_turns({name: measuring.timer(call) for name, call in calls.items()}, turns)
+    times = measuring.take_turns({name: measuring.timer(call, spell=SPELL) for name, call in calls.items()}, turns)
     rows = measuring.compared(times, "snnTorch's loop, float32", "engine", batch=batch, steps=steps)
     rows = rated(rows, neuron_steps(program, x.numpy()))
     return [row | {"differing_spikes": differ.get(row["engine"], 0)} for row in rows]
@@ -186,7 +187,7 @@ def beside_oracle(checkpoint: str, batch: int, steps: int, turns: int) -> list[R
     traces = {name: simulate(program, x, name) for name in ("numpy", "raster")}
     fired = [[*trace.spikes.values()] for trace in traces.values()]
     events = [[v for counters in trace.events.values() for v in counters.values()] for trace in traces.values()]
-    calls = {name: measuring.timer(partial(simulate, program, x, name)) for name in traces}
+    calls = {name: measuring.timer(partial(simulate, program, x, name), spell=SPELL) for name in traces}
     rows = measuring.compared(
         measuring.take_turns(calls, turns), "numpy", "backend", network=checkpoint, batch=batch, steps=steps
     )

@@ -2,8 +2,9 @@
 
 python benchmarks/training_step.py --json training_step.json
 
-Forward, backward, optimiser and meter. The network is SpikingSSM's with BatchNorm; what stands in for its neuron gets
-the same current: GELU (a plain S4D), and the neurons of neurons.py. Random weights and input.
+Forward, backward, optimiser and meter, with the allocator as ``spikestrip train`` sets it. The network is SpikingSSM's
+with BatchNorm; what stands in for its neuron gets the same current: GELU (a plain S4D), and the neurons of neurons.py.
+Random weights and input.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ import steps
 from measuring import ROOT, Child, Row, Tables
 from neurons import OTHERS
 from torch import Tensor, nn
+
+from train.memory import keep_freed
 
 FORMS = ("scan", "fused", "block", "sdn")
 BEFORE = "8d02500"  # the last commit of the day on which the aim was set
@@ -48,6 +51,7 @@ def with_neuron(make: Callable[[], Callable[[Tensor], Tensor]], **options: Any) 
 
 
 def forms(options: dict[str, int], batch: int, length: int, turns: int) -> tuple[list[Row], list[Row]]:
+    keep_freed()
     x, labels = steps.images(batch, length)
     makers: dict[str, Callable[[], Any]] = {form: partial(steps.network, parallel=form, **options) for form in FORMS}
     makers["S4D with GELU"] = partial(with_neuron, nn.GELU, **options)
@@ -96,7 +100,7 @@ call = steps.training_step(steps.network(**{options!r}), *steps.images({batch}, 
 def measure(smoke: bool) -> Tables:
     batch, length = (2, 8) if smoke else (steps.BATCH, steps.LENGTH)
     rows, absent = forms(steps.TINY if smoke else steps.SMNIST, batch, length, 1 if smoke else 5)
-    sizes = ((steps.TINY, 1),) if smoke else ((steps.SMNIST, 21), (steps.LARGER, 7))
+    sizes = ((steps.TINY, 1),) if smoke else ((steps.SMNIST, 41), (steps.LARGER, 7))
     return {
         "forms": rows,
         "since": [row for options, turns in sizes for row in since(options, batch, length, turns)],
