@@ -32,6 +32,7 @@ from simulators.run import simulate
 from spikestrip.errors import BadInput, Refused
 from spikestrip.execution import Stepper
 from spikestrip.program import Program
+from train import tasks
 
 ROOT = Path(__file__).parents[1]
 HIDDEN, MODES, STEPS = 64, 32, 784
@@ -181,9 +182,9 @@ def _as_run(name: str, options: dict[str, str], program: Program, x: Tensor, dty
 
 
 def beside_oracle(checkpoint: str, batch: int, steps: int, turns: int) -> list[Row]:
-    """``simulate``, engine and ledger, of a trained network."""
+    """``simulate``, engine and ledger, of a trained network on real digits."""
     program = load(ROOT / "zoo" / f"{checkpoint}.safetensors")
-    x = np.random.default_rng(0).random((batch, steps, 1), np.float32)
+    x = np.ascontiguousarray(tasks.load("mnist5k").test.inputs[:batch, :steps])
     traces = {name: simulate(program, x, name) for name in ("numpy", "raster")}
     fired = [[*trace.spikes.values()] for trace in traces.values()]
     events = [[v for counters in trace.events.values() for v in counters.values()] for trace in traces.values()]

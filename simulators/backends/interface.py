@@ -5,7 +5,9 @@ from __future__ import annotations
 import dataclasses
 import inspect
 from collections.abc import Callable
-from importlib.metadata import entry_points
+from functools import cache
+from importlib import metadata
+from importlib.metadata import EntryPoint
 from typing import Literal, Protocol
 
 import numpy as np
@@ -59,6 +61,12 @@ class Backend(Protocol):
     def run(self, program: Program, x: np.ndarray, dtype: Dtype, device: str, progress: Progress) -> Recording:
         """Run ``program`` on x (B, T, *input_shape); call ``progress(n)`` after every n steps done."""
         ...
+
+
+@cache
+def entry_points(group: str) -> tuple[EntryPoint, ...]:
+    """Asked for once: it reads every installed package, which takes longer than a short run."""
+    return tuple(metadata.entry_points(group=group))
 
 
 def names() -> list[str]:
