@@ -126,7 +126,10 @@ def _toml(rng: np.random.Generator, path: Path) -> None:
         return
     new = tuple(value for value in VALUES if value is not None and not _holds_none(value) and value != "\udc80")
     value = _changed(rng, tomllib.loads(path.read_text()), new)
-    path.write_text(tomli_w.dumps(value if isinstance(value, dict) else {"a": value}))
+    try:
+        path.write_text(tomli_w.dumps(value if isinstance(value, dict) else {"a": value}))
+    except RecursionError:  # deeper than its writer goes
+        path.write_text(RAW_TOML[0])
 
 
 def _csv(rng: np.random.Generator, path: Path) -> None:

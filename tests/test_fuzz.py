@@ -259,3 +259,12 @@ def test_some(corpus: Path, tmp_path: Path, name: str) -> None:
 def test_many(corpus: Path, tmp_path: Path, name: str) -> None:
     number = 100 if RUNS[name][0][0] in SLOW else 1000
     assert tried(corpus, tmp_path / "case", name, range(1000, 1000 + number)) == []
+
+
+FOUND = (("model.nir", 1310), ("plain.nir", 1446), ("ckpt.pt", 1165), ("ckpt.safetensors", 1910), ("chip.toml", 1079))
+"""What a long run found, once: an importer's reading of another shape, a shape of NaN, sizes of 2^63, limits of 0."""
+
+
+@pytest.mark.parametrize(("name", "seed"), FOUND)
+def test_found(corpus: Path, tmp_path: Path, name: str, seed: int) -> None:
+    assert tried(corpus, tmp_path / "case", name, range(seed, seed + 1)) == []

@@ -21,6 +21,10 @@ RESETS: dict[str, tuple[str, ...]] = {
 """What a spike does to the neuron, the paper's own first; drawn spikes (pspikessm) do nothing."""
 
 
+LARGEST = 1 << 24
+"""Of each size of a network: products of two of them are numbers that torch can count with."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Config(NetworkOptions):
     """All that fixes a network's shape and arithmetic, apart from its weights; a user chooses NetworkOptions.
@@ -85,8 +89,8 @@ class Config(NetworkOptions):
             raise BadInput("config", f"seed is {self.seed}, not in 0 .. 2^63 - 1")
         for name in ("d_input", "d_output", "d_model", "d_state", "layers"):
             value = getattr(self, name)
-            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-                raise BadInput("config", f"{name} is {value!r}, not a number of at least 1")
+            if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= LARGEST:
+                raise BadInput("config", f"{name} is {value!r}, not a number from 1 to {LARGEST:,}")
         if not 0 < self.tau <= 1:
             raise BadInput("config", f"tau is {self.tau}, not in (0, 1]")
         if not 0 < self.tau_r < 1 or not 0 < self.uth < float("inf"):

@@ -86,6 +86,8 @@ def _chip(path: Path, table: dict[str, Any]) -> Chip:
     for name in FAMILIES[family]:
         if name not in limits or limits[name].value is None:
             raise BadInput(path, f"limits.{name} has no value, and nothing can be said without it")
+        if family == "loihi2" and limits[name].value == 0:
+            raise BadInput(path, f"limits.{name} is 0: nothing fits on such a chip")
     per_core = [limit for name, limit in limits.items() if name in ("kernel_memory", "neuron_memory")]
     if family == "speck" and any(len(_list(limit)) != limits["cores"].value for limit in per_core):
         raise BadInput(path, "kernel_memory and neuron_memory need one number for each core")
@@ -107,7 +109,7 @@ def _limits(path: Path, section: str, table: object) -> dict[str, Limit]:
             raise BadInput(path, f"{where} needs a source and a date")
         value = entry.get("value")
         for number in _list(value):
-            if isinstance(number, bool) or not isinstance(number, int | float) or number < 0:
+            if isinstance(number, bool) or not isinstance(number, int | float) or not 0 <= number < 2**63:
                 raise BadInput(path, f"{where}: {number!r} is not a number from 0 up")
         found[name] = Limit(value, str(entry.get("unit", "")), entry["source"], entry["date"])
     return found

@@ -99,6 +99,8 @@ class _Checker:
     def run(self, machine: Machine, program: Program | None = None) -> Fired:
         """What ``machine`` fires; equal programs run once."""
         program = program or machine.program(self.loaded)
+        if program.input_shape != self.program.input_shape:  # standard nodes of ours (1, H), where the reference isn't
+            raise BadInput("input", f"has shape {program.input_shape}, and {self.program.input_shape} is compared")
         key = (program.sha256, machine.dtype)
         if key not in self.runs:
             self.runs[key] = fire(program, self.x, machine.dtype, self.spiking)

@@ -9,6 +9,7 @@ import nir
 import numpy as np
 
 from convert import cycles
+from convert.formats.nir.reading.structure import shape_of
 from convert.formats.nir.writing import OUTPUT, edges, nodes
 from convert.formats.nir.writing.names import RENAMED, from_text, renamed
 from convert.formats.nir.writing.nodes import VERSION
@@ -48,7 +49,7 @@ def program(found: nir.NIRGraph) -> Program:
     ]
     last = _single(found, OUTPUT)
     output = _single(found, last) if last in guards else last
-    shape = tuple(int(size) for size in np.atleast_1d(_node(found, INPUT).input_type["input"]))
+    shape = shape_of(_node(found, INPUT).input_type["input"])
     built = Program(shape[1:] if rows else shape, tuple(layers), output, readout)  # type: ignore[arg-type]
     names = []
     for name, node in nodes(built, version):  # one at a time: bodies are larger than what they say

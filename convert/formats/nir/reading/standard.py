@@ -15,7 +15,7 @@ from convert.formats.nir.reading import metadata
 from convert.formats.nir.reading.feedback import from_the_first_step
 from convert.formats.nir.reading.loading import Loaded
 from convert.formats.nir.reading.rules import IMPORTER, Reset, Rules, Unstated, leak, synapse
-from convert.formats.nir.reading.structure import Flat, flatten
+from convert.formats.nir.reading.structure import Flat, flatten, shape_of
 from convert.formats.nir.reading.synapses import FRAMES
 from spikestrip.errors import BadInput
 from spikestrip.operations import LIF, Delay, Join, LeakyIntegrator, Operation, Scale, Shape, Threshold
@@ -366,7 +366,7 @@ def _spreads(part: Shape, whole: Shape) -> bool:
 
 
 def _shape(types: Any) -> Shape | None:
-    return None if types is None else tuple(int(size) for size in np.atleast_1d(types))
+    return None if types is None else shape_of(types)
 
 
 NODES: dict[type[nir.NIRNode], Callable[..., None]] = {

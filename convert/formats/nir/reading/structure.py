@@ -7,10 +7,25 @@ import re
 from typing import Any
 
 import nir
+import numpy as np
 
 from convert import cycles
 from spikestrip.errors import BadInput
+from spikestrip.operations import Shape
 from spikestrip.program import INPUT
+
+
+def shape_of(types: Any) -> Shape:
+    """A shape as a node states it: one number or a row of them. Raises BadInput for what is none."""
+    sizes = np.atleast_1d(types)
+    if (
+        sizes.ndim != 1
+        or sizes.dtype.kind not in "iuf"
+        or not ((sizes >= 1) & (sizes < 2**31) & (sizes % 1 == 0)).all()
+    ):
+        raise BadInput("graph", f"states the shape {str(types)[:80]}, not whole numbers from 1 up")
+    return tuple(int(size) for size in sizes)
+
 
 STATEFUL = (nir.LI, nir.LIF, nir.I, nir.IF, nir.CubaLI, nir.CubaLIF)
 
