@@ -2,9 +2,10 @@
 
 python benchmarks/growth.py --json growth.json
 
-Training steps by ``scan`` and ``fused``, and simulating and verifying an untrained network. All sizes of one axis take
-turns. The exponent is the slope of log time over log size in the upper half of the sizes: 1 is linear, and at small
-sizes a fixed cost hides it. Memory: what one training step adds to the process at its peak (Linux).
+Training steps by ``scan`` and ``fused``, and simulating and verifying an untrained network. Sizes go up to the first
+at which a run takes LIMIT; all sizes of one axis take turns. The exponent is the slope of log time over log size in the
+upper half of the sizes: 1 is linear, and at small sizes a fixed cost hides it. Memory: what one training step adds to
+the process at its peak (Linux).
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ AXES = {
 SMALL = {"T": 16, "H": 4, "B": 1, "blocks": 1}
 SMALL_AXES = {"T": [8, 16, 32, 64], "B": [1, 2, 4, 8]}
 MODES = 16
+LIMIT = 4000  # milliseconds
 
 
 def calls(size: dict[str, int]) -> dict[str, Callable[[], object]]:
@@ -79,27 +81,39 @@ def peak_memory(call: Callable[[], object]) -> int | None:
         return None
 
 
-def exponent(sizes: list[int], values: list[float]) -> float:
-    """Of the power law in the upper half of ``sizes``, at least three."""
+def exponent(sizes: list[int], values: list[float]) -> float | None:
+    """Of the power law in the upper half of ``sizes``, at least three; None where there are fewer."""
+    if len(sizes) < 3:
+        return None
     half = min(len(sizes) // 2, len(sizes) - 3)
     return round(float(np.polyfit(np.log(sizes[half:]), np.log(values[half:]), 1)[0]), 2)
 
 
 def grow(axis: str, sizes: list[int], base: dict[str, int], turns: int) -> tuple[list[Row], list[Row]]:
-    by_size = {size: calls(base | {axis: size}) for size in sizes}
+    by_size: dict[int, dict[str, Callable[[], object]]] = {}
     points: list[Row] = []
     fits: list[Row] = []
-    for what in next(iter(by_size.values())):
-        times = measuring.take_turns({str(s): measuring.timer(each[what]) for s, each in by_size.items()}, turns)
+    for what in calls(base):
+        timers: dict[str, measuring.Timer] = {}
+        for size in sizes:
+            by_size.setdefault(size, calls(base | {axis: size}))
+            if what == "verify":
+                by_size[size]["simulate, raster"]()
+            timers[str(size)] = measuring.timer(by_size[size][what])
+            if min(timers[str(size)]() for _ in range(2 if size == sizes[0] else 1)) > LIMIT:  # the first may compile
+                break
+        rounds = [{size: timed() for size, timed in timers.items()} for _ in range(turns)]  # all are warm
+        times = {size: [each[size] for each in rounds] for size in timers}
         rows = measuring.compared(times, str(sizes[0]), "size", what=what, axis=axis)
-        for row, size in zip(rows, sizes, strict=True):
+        for row, size in zip(rows, sizes, strict=False):
             memory = peak_memory(by_size[size][what]) if what.startswith("training") else None
             points.append({"what": what, "axis": axis, "size": size, "ms": row["ms"], "peak_bytes": memory})
-        own = points[-len(sizes) :]
-        fit: dict[str, Any] = {"what": what, "axis": axis, "from": sizes[0], "to": sizes[-1]}
-        fit["exponent"] = exponent(sizes, [row["ms"] for row in own])
+        own = points[-len(rows) :]
+        measured = [row["size"] for row in own]
+        fit: dict[str, Any] = {"what": what, "axis": axis, "from": measured[0], "to": measured[-1]}
+        fit["exponent"] = exponent(measured, [row["ms"] for row in own])
         if all(row["peak_bytes"] for row in own):
-            fit["memory_exponent"] = exponent(sizes, [row["peak_bytes"] for row in own])
+            fit["memory_exponent"] = exponent(measured, [row["peak_bytes"] for row in own])
         fits.append(fit)
     return points, fits
 

@@ -78,7 +78,7 @@ LINEAR = 1.1
 
 def growth_cells(reports: Reports) -> tuple[str, ...]:
     """The same of what grows worst with T, B or the number of blocks; with H a mix's weights are its square."""
-    rows = [row for row in reports["growth"]["tables"]["exponents"] if row["axis"] != "H"]
+    rows = [row for row in reports["growth"]["tables"]["exponents"] if row["axis"] != "H" and row["exponent"]]
     worst = max(rows, key=lambda row: row["exponent"])
     said = f"growth with T, B and blocks, largest exponent ({worst['what']}, with {worst['axis']})"
     verdict = "reached" if worst["exponent"] <= LINEAR else "**missed**"
@@ -161,6 +161,8 @@ def plot_growth(points: list[dict[str, Any]], path: Path) -> None:
             low = min(row[quantity] for row in own)
             panel.plot(sizes, [low * size / sizes[0] for size in sizes], ":", color="grey", label="linear")
         panel.set(xscale="log", yscale="log", xlabel=axis, title=quantity.replace("_", " "))
+        panel.set_xticks(sizes, [f"{size:,}" for size in sizes], rotation=45, fontsize="x-small")
+        panel.minorticks_off()
         panel.spines[["top", "right"]].set_visible(False)
     panels[0].legend(fontsize="x-small", frameon=False)
     figure.savefig(path, dpi=110)
