@@ -183,9 +183,12 @@ def save_array(path: str | os.PathLike[str], array: np.ndarray) -> None:
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:
-    """Write ``text`` as UTF-8 with line ends as they are, on every machine; whole or not at all."""
+    """Write ``text`` as UTF-8 with line ends as they are, on every machine; whole or not at all.
+
+    What no UTF-8 can say, a byte of a file's name that is no letter, is escaped as on a terminal.
+    """
     with atomic(path) as temporary:
-        temporary.write_bytes(text.encode())
+        temporary.write_bytes(text.encode(errors="backslashreplace"))
 
 
 def write_json(path: str | os.PathLike[str], value: dict[str, Any]) -> None:

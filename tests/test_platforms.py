@@ -84,6 +84,11 @@ def test_texts_have_the_same_bytes_in_every_locale(tmp_path: Path) -> None:
     assert (tmp_path / "a.txt").read_bytes() == "é\n".encode()
 
 
+def test_a_name_of_no_letters_in_a_text(tmp_path: Path) -> None:
+    write_text(tmp_path / "a.html", "of \udcff.nir")
+    assert (tmp_path / "a.html").read_bytes() == b"of \\udcff.nir"
+
+
 @pytest.mark.parametrize("name", ["with space", "é", "日本", "a.b.c", "-x", "[red]", "it's", "%TEMP%", "~"])
 def test_names_of_folders_and_files(tmp_path: Path, name: str) -> None:
     folder = tmp_path / name
