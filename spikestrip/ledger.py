@@ -82,16 +82,24 @@ def empty(program: Program, batch: int, steps: int) -> Events:
 
 
 def count_piece(
-    program: Program, layer: Layer, entering: np.ndarray, output: np.ndarray, events: Events, here: slice
+    program: Program,
+    layer: Layer,
+    entering: np.ndarray,
+    output: np.ndarray,
+    events: Events,
+    here: slice,
+    found: State | None = None,
 ) -> None:
-    """Write into ``events`` what ``layer`` does in the steps ``here``. Not for integers: their saturations need states.
+    """Write into ``events`` what ``layer`` does in the steps ``here``.
 
     entering: (steps, B, *shape), float64; (1, 1, *shape) of anything where ``counts_values`` is false.
     output: (steps, B, *shape) of a layer that spikes, in float64; of others anything.
+    found: of integers, whose saturations need it, the state that every step found, (steps, B, *shape) each.
     """
     batch = output.shape[1]
     rows, sent = (stream.reshape(-1, *stream.shape[2:]) for stream in (entering, output))
-    for counter, value in count_step(program, layer, rows, sent).items():
+    before = None if found is None else {name: value.reshape(-1, *value.shape[2:]) for name, value in found.items()}
+    for counter, value in count_step(program, layer, rows, sent, before).items():
         if np.ndim(value) == 1:
             events[layer.name][counter][:, here] = np.reshape(value, (-1, batch)).T
         elif value:  # 0 is there already

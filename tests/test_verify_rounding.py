@@ -12,8 +12,8 @@ from deploy.verification.bounds import Arithmetic, Running
 from deploy.verification.systematic import systematic
 from deploy.verify import verify
 from simulators.backends.numpy import NumpyBackend
+from simulators.clamped import Clamped
 from simulators.run import simulate
-from spikestrip.execution import Stepper
 from spikestrip.operations import LIF, Affine
 from spikestrip.program import Program, chain
 
@@ -25,16 +25,13 @@ def test_the_running_bound_holds_for_float32(seed: int) -> None:
     program = programs.network(rng, hidden=12, modes=4)
     x = programs.gaussian(rng, program, 2, 40)
     spikes = simulate(program, x, NumpyBackend(), "float64").spikes
-    steppers = [Stepper(program, 2, np, lambda a, d=d: a.astype(d)) for d in (np.longdouble, np.float32)]
-    running = Running(program, Arithmetic("float32", 2.0**-24, True), 40)
-    for t in range(40):
-        for stepper, dtype in zip(steppers, (np.longdouble, np.float32), strict=True):
-            fired = {name: train[:, t].astype(dtype) for name, train in spikes.items()}
-            streams = stepper.step(x[:, t].astype(dtype), fired)
-            if dtype is np.longdouble:
-                bound = running.step(stepper, streams)
-        for name, u in steppers[0].potentials.items():
-            assert (np.abs(u - steppers[1].potentials[name]) <= bound[name]).all()
+    sent = {name: train.swapaxes(0, 1) for name, train in spikes.items()}
+    exact, single = (
+        Clamped(program, 2, spikes, dtype).run(x.swapaxes(0, 1), sent) for dtype in (np.longdouble, np.float32)
+    )
+    bound = Running(program, Arithmetic("float32", 2.0**-24, True), 40).over(exact)
+    for name, u in exact.potentials.items():
+        assert (np.abs(u - single.potentials[name]) <= bound[name]).all()
 
 
 def integrators(threshold: float) -> Program:

@@ -58,25 +58,29 @@ class Gathered:
         self.counts = np.zeros(HIGHEST - LOWEST + 1, np.int64)
         self.ties = 0
 
-    def add(self, start: int, t: int, excess: np.ndarray, bound: np.ndarray, contradicts: np.ndarray) -> None:
+    def add(self, start: int, first: int, excess: np.ndarray, bound: np.ndarray, contradicts: np.ndarray) -> None:
         excess = excess.astype(np.float64)
         bound = np.where(bound > 0, bound + self.floor, 0.0)
         # where nothing rounds every conforming run has these very bits, ties included
-        self.gather(start, t, excess, bound, contradicts | ((bound > 0) & ~(np.abs(excess) > bound)))
+        self.gather(start, first, excess, bound, contradicts | ((bound > 0) & ~(np.abs(excess) > bound)))
 
-    def gather(self, start: int, t: int, excess: np.ndarray, bound: np.ndarray, listed: np.ndarray) -> None:
-        """The decisions of step t, each (b, N), of the samples from ``start`` on; ``listed``: which could differ."""
+    def gather(self, start: int, first: int, excess: np.ndarray, bound: np.ndarray, listed: np.ndarray) -> None:
+        """The decisions of the steps from ``first`` on of the samples from ``start`` on, (T, b, N) each.
+
+        listed: which could differ.
+        """
         margin = np.abs(excess)
-        listed = listed | (self.lost[start : start + len(margin)] <= t)[:, None]
+        steps, count = margin.shape[:2]
+        lost = self.lost[start : start + count] <= np.arange(first, first + steps)[:, None]
         self.least = min(self.least, float(margin.min()))
         self.largest = max(self.largest, float(bound.max()))
         exponents = np.frexp(margin[margin > 0])[1]
         self.counts += np.bincount(np.clip(exponents, LOWEST, HIGHEST) - LOWEST, minlength=self.counts.size)
         self.ties += int(np.count_nonzero(margin == 0))
-        sample, neuron = np.nonzero(listed)
-        if sample.size:
-            keys = ((start + sample) * self.shape[1] + t) * self.shape[2] + neuron
-            self.found.append((keys, excess[sample, neuron], bound[sample, neuron]))
+        t, sample, neuron = at = np.nonzero(listed | lost[:, :, None])
+        if t.size:
+            keys = ((start + sample) * self.shape[1] + first + t) * self.shape[2] + neuron
+            self.found.append((keys, excess[at], bound[at]))
 
     def merge(self, other: Gathered, first: int) -> None:
         """Take in what was gathered of samples from number ``first`` on."""
@@ -155,13 +159,13 @@ def _gathered(program: Program, name: str, piece: Piece) -> tuple[int, dict[str,
     }
 
     def seen(
-        layer: str, start: int, t: int, excess: np.ndarray, bound: np.ndarray | None, contradicts: np.ndarray
+        layer: str, start: int, step: int, excess: np.ndarray, bound: np.ndarray | None, contradicts: np.ndarray
     ) -> None:
         if bound is None or not np.isfinite(bound).all():
             raise Refused(
                 layer, f"no rounding bound in {name} is known on the way to it: nothing can be certified there"
             )
-        layers[layer].add(start, t, excess, bound, contradicts)
+        layers[layer].add(start, step, excess, bound, contradicts)
 
     with threadpool_limits(1), np.errstate(all="ignore"):
         nothing = dict.fromkeys(spikes, np.zeros(0, np.int64))

@@ -128,7 +128,8 @@ def _look(
     apart.bound = max(apart.bound, float((bound / level).max()))
     apart.within += int(np.count_nonzero(~settled))
     apart.squares += float((distance**2).sum())
-    gathered.gather(start, t, excess, bound, np.asarray(decided).reshape(count, -1) != sent)
+    listed = np.asarray(decided).reshape(count, -1) != sent
+    gathered.gather(start, t, excess[None], bound[None], listed[None])
 
 
 def _above(operation: Any, stepper: Stepper, name: str) -> np.ndarray:

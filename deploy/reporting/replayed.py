@@ -8,9 +8,9 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from deploy.verification.replay import deciding, excess
+from deploy.verification.replay import deciding, excess, time_first
+from simulators.clamped import Clamped
 from spikestrip import inputs
-from spikestrip.execution import Stepper
 from spikestrip.program import Program
 from spikestrip.trace import Trace
 
@@ -30,24 +30,23 @@ class Replayed:
 
 def replayed(program: Program, run: Trace, kept: list[int]) -> Replayed:
     """Replay the samples of ``run``, which must begin with the first; keep the potentials of those in ``kept``."""
-    x = inputs.expand(run.input, program.input_shape).astype(np.float64)
-    batch, steps = x.shape[:2]
     recorded: Mapping[str, np.ndarray] = run.spikes | run.numbers
     operations = {name: op.bind(_float64) for name, op in deciding(program, recorded).items()}
+    batch, steps = run.input.shape[:2]
     sizes = {name: (len(kept), steps, math.prod(program.shapes[name])) for name in operations}
     potentials, thresholds = ({name: np.empty(size) for name, size in sizes.items()} for _ in range(2))
     stream = np.empty((batch, steps, *program.shapes[program.output]))
-    stepper = Stepper(program, batch)
-    for t in range(steps):
-        clamped = {
-            name: train[:, t].reshape(-1, *program.shapes[name]).astype(np.float64) for name, train in recorded.items()
-        }
-        stream[:, t] = stepper.step(x[:, t], clamped)[program.output]
+    sent, start = time_first(program, recorded), 0
+    x = inputs.expand(run.input, program.input_shape).swapaxes(0, 1)
+    for piece in Clamped(program, batch, sent).pieces(x, sent):
+        here = slice(start, start + len(piece.streams[program.output]))
+        stream[:, here] = piece.streams[program.output].swapaxes(0, 1)
         for name, operation in operations.items():
-            u = stepper.potentials[name]
-            distance = excess(operation, stepper.before[name], u, clamped[name])
-            potentials[name][:, t] = u[kept].reshape(len(kept), -1)
-            thresholds[name][:, t] = (u - distance)[kept].reshape(len(kept), -1)
+            u = piece.potentials[name]
+            edge = u - excess(operation, piece.found[name], u, piece.streams[name])
+            for kind, values in ((potentials, u), (thresholds, edge)):
+                kind[name][:, here] = values[:, kept].swapaxes(0, 1).reshape(len(kept), len(values), -1)
+        start = here.stop
     return Replayed(potentials, thresholds, stream)
 
 

@@ -8,36 +8,14 @@ the derivation.
 from __future__ import annotations
 
 import dataclasses
-import math
-from collections.abc import Callable
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
-from spikestrip.execution import Stepper
-from spikestrip.operations import (
-    GLU,
-    LIF,
-    OPERATIONS,
-    S4D,
-    AdaptiveLIF,
-    Affine,
-    Array,
-    AvgPool2d,
-    Bernoulli,
-    Conv1d,
-    Conv2d,
-    Delay,
-    FixedOperation,
-    LayerNorm,
-    LeakyIntegrator,
-    MaxPool2d,
-    MultiSpikeIF,
-    MultiSpikeLIF,
-    Operation,
-    RefractoryLIF,
-    Scale,
-)  # fmt: skip
+from deploy.verification.rules import REMEMBERING, RULES, Context, fft_error
+from simulators.clamped import Piece
+from spikestrip.operations import S4D, State
 from spikestrip.program import INPUT, Layer, Program
 
 STATEMENT = (
@@ -58,34 +36,8 @@ class Arithmetic:
     parallel: bool
 
 
-@dataclasses.dataclass
-class Context:
-    """What an error rule sees of one step of one layer.
-
-    e, x: (B, *shape) error and value of what enters; y: its output, or u' if it spikes; fired: the recorded spikes;
-    before, after: the states of the replay; memory: the errors of the states, which the rule carries on; norm: of all
-    that enters, (B, *shape), over the whole sequence, for FFTs; steps: of the sequence.
-    """
-
-    e: np.ndarray
-    x: np.ndarray
-    y: np.ndarray
-    fired: np.ndarray | None
-    before: dict[str, np.ndarray]
-    after: dict[str, np.ndarray]
-    memory: dict[str, Any]
-    unit: float
-    parallel: bool
-    norm: np.ndarray | None
-    steps: int
-
-    def fresh(self, magnitude: np.ndarray, moved: np.ndarray) -> np.ndarray:
-        """Rounding of elementwise operations: none in a run step by step whose operands have no error yet."""
-        return self.unit * (magnitude if self.parallel else magnitude * (moved > 0))
-
-
 class Running:
-    """Carries the bounds of a batch along a replay, step by step. ``unknown``: layers without a known bound.
+    """Carries the bounds of a batch along a replay, piece by piece. ``unknown``: layers without a known bound.
 
     norms: layer -> (B, *shape), what enters an SSM in a parallel form, as the root of its squares over all steps.
     """
@@ -99,54 +51,87 @@ class Running:
         # the side rounds, and so does the replay: in the same dtype, or in float64
         self.unit = arithmetic.unit + (2.0**-53 if self.parallel else arithmetic.unit)
         self.norms = norms or {}
-        self.errors: dict[str, np.ndarray] = {}
         self.unknown = _unknown(program)
-        self.received: dict[str, np.ndarray] = {}  # of the step's inputs of each spiking layer
+        self.received: dict[str, np.ndarray] = {}  # of the piece's inputs of each recorded layer
         self._memory: dict[str, dict[str, Any]] = {layer.name: {} for layer in program.layers}
-        self._states: dict[str, dict[str, Array]] = {}
         self._previous: dict[str, tuple[np.ndarray, np.ndarray]] = {}
 
-    def step(self, stepper: Stepper, streams: dict[str, Array]) -> dict[str, np.ndarray]:
-        """Layer -> bound on the error of its output, of u' if it spikes, in the step that ``stepper`` just made."""
-        values = {name: np.asarray(stream, np.float64) for name, stream in streams.items()}
+    def over(self, piece: Piece) -> dict[str, np.ndarray]:
+        """Layer -> (T, B, *shape), bounds on the error of its output, of u' if it is recorded, in a replay's piece."""
+        values = {name: np.asarray(stream, np.float64) for name, stream in piece.streams.items()}
         errors: dict[str, np.ndarray] = {INPUT: np.zeros_like(values[INPUT])}
         bounds: dict[str, np.ndarray] = {}
         for layer in self.program.layers:
-            name, operation = layer.name, layer.operation
+            name = layer.name
             if name in self.unknown:
                 continue
-            x = np.asarray(stepper.entering[name], np.float64)
-            after = {key: np.asarray(value, np.float64) for key, value in stepper.state[name].items()}
-            before = self._states.get(name) or {key: np.zeros_like(value) for key, value in after.items()}
-            y = np.asarray(stepper.potentials.get(name, streams[name]), np.float64)
+            x = np.asarray(piece.entering[name], np.float64)
             e = self._entering(layer, values, errors, x)
-            clamped = name in stepper.potentials
-            if clamped:
+            recorded = name in piece.potentials
+            if recorded:
                 self.received[name] = e
-            fired = values[name] if clamped else None
-            context = Context(
-                e, x, y, fired, before, after, self._memory[name], self.unit, self.parallel, self.norms.get(name),
-                self.steps,
-            )  # fmt: skip
-            bounds[name] = np.broadcast_to(RULES[operation.kind](operation, context), y.shape)
-            errors[name] = np.zeros_like(y) if clamped else bounds[name]
-            self._states[name] = after
+            y = np.asarray(piece.potentials[name], np.float64) if recorded else values[name]
+            bounds[name] = self._bound(layer, piece, e, x, y, values[name] if recorded else None)
+            errors[name] = np.zeros_like(y) if recorded else bounds[name]
         self._previous = {
-            source: (values[source], errors[source]) for source in self.program.delayed_sources if source in errors
+            source: (values[source][-1:], errors.get(source, np.zeros_like(values[source]))[-1:])
+            for source in self.program.delayed_sources
         }
         return bounds
 
     def _entering(
         self, layer: Layer, values: dict[str, np.ndarray], errors: dict[str, np.ndarray], x: np.ndarray
     ) -> np.ndarray:
-        nothing = (np.zeros_like(x), np.zeros_like(x))
         parts = [(values[source], errors[source]) for source in layer.inputs]
-        parts += [self._previous.get(source, nothing) for source in layer.delayed]
+        parts += [self._late(source, values, errors, x) for source in layer.delayed]
         e = sum((error for _, error in parts), np.zeros_like(x))
         if len(parts) > 1:  # a partial sum can be larger than the whole
             magnitude = (len(parts) - 1) * sum(np.abs(value) for value, _ in parts)
             e = e + self.unit * (magnitude if self.parallel else magnitude * (e > 0))
         return np.asarray(e)
+
+    def _late(
+        self, source: str, values: dict[str, np.ndarray], errors: dict[str, np.ndarray], x: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """A stream and its errors one step later. Errors that aren't known yet are spikes', or those of a last step."""
+        nothing = np.zeros_like(x[:1])
+        value, error = self._previous.get(source, (nothing, nothing))
+        known = errors.get(source, np.zeros_like(x))
+        return np.concatenate([value, values[source][:-1]]), np.concatenate([error, known[:-1]])
+
+    def _bound(
+        self, layer: Layer, piece: Piece, e: np.ndarray, x: np.ndarray, y: np.ndarray, fired: np.ndarray | None
+    ) -> np.ndarray:
+        operation, name, memory = layer.operation, layer.name, self._memory[layer.name]
+        rule, norm = RULES[operation.kind], self.norms.get(name)
+        rest = (memory, self.unit, self.parallel, norm, self.steps)
+        if operation.kind not in REMEMBERING:
+            e, x, flat = (array.reshape(-1, *array.shape[2:]) for array in (e, x, y))
+            error = rule(operation, Context(e, x, flat, None, {}, {}, *rest))
+            return np.broadcast_to(error, flat.shape).reshape(y.shape)
+        if not self.parallel and not e.any() and not any(np.any(error) for error in memory.values()):
+            return np.zeros_like(y)  # no error yet, and none is made
+        if isinstance(operation, S4D) and name not in piece.found:
+            from deploy.verification import modes  # numba is there, or its states would have been found
+
+            out = modes.errors_over(operation, piece.began[name], e, x, memory, self.unit, self.parallel)
+            return out + fft_error(operation, memory, self.unit, norm, self.steps)
+        steps = (
+            Context(e[t], x[t], y[t], None if fired is None else fired[t], before, after, *rest)
+            for t, (before, after) in enumerate(_states(piece, name))
+        )
+        return np.stack([rule(operation, context) for context in steps])
+
+
+def _states(piece: Piece, name: str) -> Iterator[tuple[State, State]]:
+    """Of every step the state that it found, and that it left, in float64."""
+    found, ended = piece.found.get(name), piece.ended[name]
+    if found is None:  # a LeakyIntegrator's stream is its state
+        stream = piece.streams[name]
+        found = {"u": np.concatenate([piece.began[name]["u"][None], stream[:-1]])}
+    whole = {key: np.concatenate([value, ended[key][None]]).astype(np.float64) for key, value in found.items()}
+    for t in range(len(piece.entering[name])):
+        yield ({key: value[t] for key, value in whole.items()}, {key: value[t + 1] for key, value in whole.items()})
 
 
 def _unknown(program: Program) -> set[str]:
@@ -162,231 +147,3 @@ def _unknown(program: Program) -> set[str]:
         if more <= unknown:
             return unknown
         unknown |= more
-
-
-def _affine(op: Affine, c: Context) -> np.ndarray:
-    weight = np.abs(op.weight.astype(np.float64)).T
-    bias = 0.0 if op.bias is None else np.abs(op.bias)
-    terms = (c.x != 0).astype(np.float64) @ (weight != 0)
-    size = np.abs(c.x) @ weight + bias
-    if _whole(c, size, weight, bias):
-        return np.zeros_like(size)
-    if c.parallel:  # a norm that was folded into the weights is computed apart
-        return np.asarray(c.e @ weight + (terms + 9) * c.unit * size)
-    # one product rounds in one way; with a bias it may be fused, which matters unless the product is exact
-    binary = ((c.x == 0) | (c.x == 1)).all(axis=-1, keepdims=True)
-    alone = (terms <= 1) & (binary | (op.bias is None))
-    received = c.e @ weight
-    return np.asarray(received + (terms + 1) * c.unit * size * (~alone | (received > 0)))
-
-
-def _linear(op: Any, c: Context) -> np.ndarray:
-    """A convolution or a pooling: the same operation on absolute weights carries magnitudes and errors."""
-    counted = op
-    if isinstance(op, Conv1d | Conv2d):
-        counted = dataclasses.replace(op, weight=(op.weight != 0).astype(np.float64), bias=None)
-        op = dataclasses.replace(
-            op, weight=np.abs(op.weight.astype(np.float64)), bias=None if op.bias is None else np.abs(op.bias)
-        )
-    unbiased = dataclasses.replace(op, bias=None) if isinstance(op, Conv1d | Conv2d) else op
-    received = unbiased.step(np, {}, c.e)[1]
-    terms = counted.step(np, {}, (c.x != 0).astype(np.float64))[1]
-    if not isinstance(op, Conv1d | Conv2d):
-        terms = np.full_like(terms, op.kernel_y * op.kernel_x)
-    size = op.step(np, {}, np.abs(c.x))[1]
-    if type(op) is not AvgPool2d and _whole(c, size, *op.arrays().values()):
-        return np.zeros_like(size)
-    return np.asarray(received + (terms + 2) * c.unit * size)
-
-
-def _whole(c: Context, size: np.ndarray, *arrays: np.ndarray | float) -> bool:
-    """Whole numbers whose magnitudes add up to what the dtype holds don't round, in whatever order they are added."""
-    exact = not c.e.any() and float(size.max(initial=0.0)) * c.unit < 1
-    return exact and all(bool((array == np.floor(array)).all()) for array in (c.x, *map(np.asarray, arrays)))
-
-
-def _delay(op: Delay, c: Context) -> np.ndarray:
-    state = c.memory or {name: np.zeros_like(value) for name, value in c.before.items()}
-    state, e = op.step(np, state, c.e)
-    c.memory.update(state)
-    return np.asarray(e)
-
-
-def _scale(op: Scale, c: Context) -> np.ndarray:
-    return np.asarray(np.abs(op.scale) * (c.e + c.fresh(2 * np.abs(c.x), c.e)))
-
-
-def _clamp(op: Any, c: Context) -> np.ndarray:
-    bound = max(abs(op.low or 0), abs(op.high or 0))
-    return c.e + c.fresh(np.full_like(c.x, bound), c.e)
-
-
-def _max_pool(op: MaxPool2d, c: Context) -> np.ndarray:
-    # the largest of values that are off by e each is off by the largest e at most
-    return np.asarray(op.step(np, {}, c.e)[1])
-
-
-def _glu(op: GLU, c: Context) -> np.ndarray:
-    half = c.x.shape[-1] // 2
-    value = np.abs(c.x[..., :half])
-    # sigmoid' <= 1/4; 8 covers exp, sum, quotient and product
-    return np.asarray(c.e[..., :half] + value * (c.e[..., half:] / 4 + 8 * c.unit))
-
-
-def _gelu(op: Operation, c: Context) -> np.ndarray:
-    # |GELU'| <= 1.13; two polynomials of degree 12 without cancellation, 24 roundings each, and a dozen more
-    return 1.13 * c.e + c.fresh(40 * np.abs(c.x), c.e)
-
-
-def _bernoulli(op: Bernoulli, c: Context) -> np.ndarray:
-    """Of p - r: a clamp adds no error, and r is exact."""
-    a, b = np.abs(op.a), np.abs(op.b)
-    return np.asarray(a * c.e + c.fresh(3 * (a * np.abs(c.x) + b + 1), c.e))
-
-
-def _layer_norm(op: LayerNorm, c: Context) -> np.ndarray:
-    size = c.x.shape[1]
-    deviation = np.sqrt(c.x.var(axis=1, keepdims=True) + op.eps)
-    weight, bias = np.abs(op.weight), np.abs(op.bias)
-    # the Jacobian is a projection over the deviation: at most 1/deviation in the 2-norm, also where the error led
-    rounded = np.linalg.norm(c.e, axis=1, keepdims=True) + (math.log2(size + 1) + 9) * c.unit * np.abs(c.x).max(
-        axis=1, keepdims=True
-    ) * (size if c.parallel else 1)
-    deviation = np.maximum(deviation - rounded / math.sqrt(size), math.sqrt(op.eps))
-    return np.asarray(weight / deviation * rounded + (size + 8) * c.unit * (np.abs(c.y) + 2 * bias))
-
-
-def _s4d(op: S4D, c: Context) -> np.ndarray:
-    a, b, readout = (np.hypot(re, im) for re, im in ((op.a_re, op.a_im), (op.b_re, op.b_im), (op.c_re, op.c_im)))
-    x, e = np.abs(c.x), c.e
-    received = c.memory.get("h", np.zeros_like(c.before["re"])) * a + b * e[:, None]
-    # each step rounds three products, two sums and, where the dtypes are not the same, three constants
-    size = a * np.hypot(c.before["re"], c.before["im"]) + b * x[:, None]
-    error = c.memory["h"] = received + c.fresh(6 * size, received)
-    levels = math.ceil(math.log2(max(a.shape[0], 2)))
-    read = (2 * readout * error).sum(axis=1) + np.abs(op.d) * e
-    size = (levels + 5) * (2 * readout * np.hypot(c.after["re"], c.after["im"])).sum(axis=1) + 4 * np.abs(op.d) * x
-    out = read + c.fresh(size, read)
-    if c.norm is None:
-        return np.asarray(out)
-    # Percival 2003, theorem 5.1, to first order: unit*(3n + sqrt5*(3n+1) + 3n)*|K|*|x|; and K, x rounded once
-    n = math.ceil(math.log2(2 * c.steps)) + 1
-    if "kernel" not in c.memory:
-        c.memory["kernel"] = _kernel_norm(op, c.steps)
-    return np.asarray(out + (6 * n + math.sqrt(5) * (3 * n + 1) + 2) * c.unit * c.memory["kernel"] * c.norm)
-
-
-def _kernel_norm(op: S4D, steps: int) -> np.ndarray:
-    """(H,): root of the sum of K^2 over the steps, D in its first."""
-    a, power = op.a_re + 1j * op.a_im, (op.b_re + 1j * op.b_im) * (op.c_re + 1j * op.c_im)
-    squares = np.zeros(a.shape[1])
-    for step in range(steps):
-        k = 2 * power.real.sum(axis=0) + (op.d if step == 0 else 0)
-        squares += k * k
-        power = power * a
-    return np.sqrt(squares)
-
-
-def _integrated(op: LIF | LeakyIntegrator | MultiSpikeLIF, c: Context) -> np.ndarray:
-    gain = 1.0 if op.gain is None else np.abs(op.gain)
-    bias = 0.0 if isinstance(op, MultiSpikeLIF) or op.bias is None else np.abs(op.bias)
-    received = np.abs(op.decay) * c.memory.get("u", 0.0) + gain * c.e
-    size = np.abs(op.decay * c.before["u"]) + gain * np.abs(c.x) + bias
-    return np.asarray(received + c.fresh(4 * size, received))
-
-
-def _li(op: LeakyIntegrator, c: Context) -> np.ndarray:
-    error = c.memory["u"] = _integrated(op, c)
-    return error
-
-
-def _several(op: MultiSpikeIF, c: Context) -> np.ndarray:
-    """Of u' where numbers of spikes were recorded; else of the number: 0 where u' lies further from the next number's
-    edge than rounding goes."""
-    potential = op.integrate(np, c.before, c.x)
-    if isinstance(op, MultiSpikeLIF):
-        error = _integrated(op, c)
-    else:
-        received = c.memory.get("u", np.zeros_like(c.e)) + c.e
-        error = received + c.fresh(4 * np.abs(potential), received)
-    if c.fired is not None:
-        c.memory["u"] = error + c.fresh(4 * np.abs(potential), error)
-        return error
-    ratio = potential / op.threshold
-    edge = np.abs(ratio - np.rint(ratio)) * op.threshold  # below 0 no spike is sent, whatever the edge
-    unsure = (error > 0) & (edge <= error) & (potential > -error)
-    wrong = np.where(unsure, 1 + np.floor(error / op.threshold), 0.0)
-    c.memory["u"] = error + op.threshold * wrong + c.fresh(4 * np.abs(potential), error)
-    return wrong
-
-
-def _lif(op: LIF, c: Context) -> np.ndarray:
-    error = _integrated(op, c)
-    if op.reset_kind == "hard":  # where it fired, v_reset is what is left, exactly
-        c.memory["u"] = error * (c.fired == 0)
-    else:
-        c.memory["u"] = error + c.fresh(2 * (np.abs(c.after["u"]) + np.abs(op.threshold)), error)
-    return error + _threshold(op, c)
-
-
-def _threshold(op: Any, c: Context) -> np.ndarray | float:
-    """A trained threshold is an exp in a parallel form."""
-    return 4 * c.unit * np.abs(op.threshold) if c.parallel else 0.0
-
-
-def _refractory(op: RefractoryLIF, c: Context) -> np.ndarray:
-    inhibited = np.abs(op.inhibition) * c.before["r"]
-    if c.parallel:
-        c.memory["r"] = np.abs(op.decay_r) * c.memory.get("r", 0.0) + 3 * c.unit * c.after["r"]
-        inhibition = np.abs(op.inhibition) * c.memory.get("r before", 0.0)
-        c.memory["r before"] = c.memory["r"]
-    else:
-        inhibition = np.zeros_like(c.e)  # R follows the recorded spikes, element by element
-    received = np.abs(op.decay) * c.memory.get("u", 0.0) + c.e + inhibition
-    error = received + c.fresh(4 * (np.abs(op.decay * c.before["u"]) + np.abs(c.x) + inhibited), received)
-    c.memory["u"] = error + c.fresh(2 * (np.abs(c.after["u"]) + np.abs(op.threshold)), error) if op.soft else error
-    return np.asarray(error + _threshold(op, c))
-
-
-def _adaptive(op: AdaptiveLIF, c: Context) -> np.ndarray:
-    """Of u' - theta: theta follows the recorded spikes, element by element."""
-    theta = np.abs(op.threshold) + np.abs(op.beta) * np.abs(c.before["a"])
-    received = np.abs(op.decay) * c.memory.get("u", 0.0) + c.e
-    error = received + c.fresh(4 * (np.abs(op.decay * c.before["u"]) + np.abs(c.x)), received)
-    c.memory["u"] = error + c.fresh(2 * (np.abs(c.after["u"]) + theta), error)
-    return np.asarray(error + c.fresh(2 * theta, error))
-
-
-def _integers(op: FixedOperation, c: Context) -> np.ndarray:
-    """Whole numbers don't round; where something rounded on the way to them, a floor moves, by who knows how much."""
-    return np.full_like(c.y, np.inf if (c.e > 0).any() else 0.0)
-
-
-RULES: dict[str, Callable[..., Any]] = {
-    "affine": _affine,
-    "scale": _scale,
-    "join": lambda op, c: c.e,
-    "delay": _delay,
-    "flatten": lambda op, c: op.step(np, {}, c.e)[1],
-    "conv1d": _linear,
-    "conv2d": _linear,
-    "sum_pool2d": _linear,
-    "avg_pool2d": _linear,
-    "max_pool2d": _max_pool,
-    "reshape": lambda op, c: op.step(np, {}, c.e)[1],
-    "pad": lambda op, c: op.step(np, {}, c.e)[1],
-    "threshold": lambda op, c: c.e + _threshold(op, c),
-    "clamp": _clamp,
-    "glu": _glu,
-    "gelu": _gelu,
-    "layer_norm": _layer_norm,
-    "s4d": _s4d,
-    "li": _li,
-    "lif": _lif,
-    "lif_refractory": _refractory,
-    "lif_adaptive": _adaptive,
-    "if_several": _several,
-    "lif_several": _several,
-    "bernoulli": _bernoulli,
-    **{kind: _integers for kind, each in OPERATIONS.items() if issubclass(each, FixedOperation)},
-}

@@ -11,8 +11,8 @@ from typing import Self
 import numpy as np
 
 from deploy.verification.bounds import Arithmetic, Running
+from simulators.clamped import Clamped, Piece
 from spikestrip import inputs, ledger
-from spikestrip.execution import Stepper
 from spikestrip.operations import (
     GLU,
     S4D,
@@ -130,128 +130,184 @@ def replay(
     rising positions in the flattened spikes of decisions to keep although they may be right; limit: |u'| at which the
     trace's machine saturates; look: is shown the output (as ``Program.finish`` gives it) and the events (as
     ``ledger.count``) of ROWS samples after ROWS samples. Needs memory for these, and for the decisions that are kept.
-    seen(layer, first sample, step, excess, bound or None, contradicts): called with every decision, (rows, N) each, in
-    the side's own arithmetic.
+    seen(layer, first sample, first step, excess, bound or None, contradicts): called with all decisions, those of some
+    rows and steps at a time, (T, rows, N) each, in the side's own arithmetic.
     """
-    batch, steps = x.shape[:2]
-    named = deciding(program, spikes)
-    found: dict[str, list[tuple[np.ndarray, ...]]] = {name: [] for name in named}
-    single = arithmetic is not None and arithmetic.dtype == "float32"
-    own = single and arithmetic is not None and not arithmetic.parallel
-    size_of = {name: math.prod(program.shapes[name]) for name in named}
-    nothing = np.empty(0, np.int64)
-    bounds, running = ({name: np.zeros(n) for name, n in size_of.items()} for _ in range(2))
-    measured, largest = (dict.fromkeys(size_of, 0.0) for _ in range(2))
-    ties = dict.fromkeys(size_of, 0)
-    received, level = ({name: np.zeros(n) for name, n in size_of.items()} for _ in range(2))
-    last = program.output
-    if last not in size_of:
-        bounds[last] = np.zeros(math.prod(program.shapes[last]))
-    unknown: set[str] = set()
-    for start in range(0, batch, ROWS):
-        rows = slice(start, min(start + ROWS, batch))
-        size = rows.stop - rows.start
-        expanded = inputs.expand(x[rows], program.input_shape)
-        record = {name: train[rows] for name, train in spikes.items()}
-        keep = {name: _within(asked.get(name, nothing), rows, (size, steps, n)) for name, n in size_of.items()}
-        events: ledger.Events = {
-            layer.name: {counter: np.zeros((size, steps), np.int64) for counter in ledger.counters(layer)}
-            for layer in program.layers
-        }
-        given: dict[type, np.ndarray] = {np.float64: expanded.astype(np.float64)}
-        here = at_sample(program, start)
-        stepper = mine = Stepper(here, size)
-        other = None
-        if single:
-            given[np.float32] = expanded.astype(np.float32)
-            mine = Stepper(here, size, np, _float32) if own else stepper
-            other = Stepper(_once_rounded(here) if own else here, size, np, _float32)
-        cast = _float32 if own else _float64
-        double = deciding(here, spikes)
-        neurons = {name: operation.bind(cast) for name, operation in double.items()}
+    found = _Found(program, spikes, asked, limit, arithmetic, x.shape[1], seen)
+    for start in range(0, len(x), ROWS):
+        rows = slice(start, min(start + ROWS, len(x)))
+        output, events = found.samples(rows, x[rows])
+        look(rows, output, events)
+    return found.replay()
+
+
+class _Found:
+    """Gathers what a replay finds, ROWS samples after ROWS samples, piece by piece of their steps."""
+
+    def __init__(
+        self,
+        program: Program,
+        spikes: Spikes,
+        asked: Mapping[str, np.ndarray],
+        limit: float | None,
+        arithmetic: Arithmetic | None,
+        steps: int,
+        seen: Seen | None,
+    ) -> None:
+        self.program, self.spikes, self.asked, self.limit = program, spikes, asked, limit
+        self.arithmetic, self.steps, self.seen = arithmetic, steps, seen
+        self.single = arithmetic is not None and arithmetic.dtype == "float32"
+        self.own = self.single and arithmetic is not None and not arithmetic.parallel
+        self.sizes = {name: math.prod(program.shapes[name]) for name in deciding(program, spikes)}
+        self.decisions: dict[str, list[tuple[np.ndarray, ...]]] = {name: [] for name in self.sizes}
+        self.bounds, self.running, self.received, self.level = (
+            {name: np.zeros(size) for name, size in self.sizes.items()} for _ in range(4)
+        )
+        self.measured, self.largest = (dict.fromkeys(self.sizes, 0.0) for _ in range(2))
+        self.ties = dict.fromkeys(self.sizes, 0)
+        if program.output not in self.sizes:
+            self.bounds[program.output] = np.zeros(math.prod(program.shapes[program.output]))
+        self.unknown: set[str] = set()
+
+    def samples(self, rows: slice, x: np.ndarray) -> tuple[np.ndarray, ledger.Events]:
+        """Replay some samples, whose input is x, from their beginning; gives their output and events."""
+        here, size = at_sample(self.program, rows.start), len(x)
+        given = np.ascontiguousarray(inputs.expand(x, here.input_shape).swapaxes(0, 1))
+        record = time_first(here, {name: train[rows] for name, train in self.spikes.items()})
+        exact = Clamped(here, size, record)
+        mine = Clamped(here, size, record, np.float32) if self.own else exact
+        other = Clamped(_once_rounded(here) if self.own else here, size, record, np.float32) if self.single else None
         errors = None
-        if arithmetic is not None:
-            norms = _norms(here, given[np.float64], record) if arithmetic.parallel else None
-            errors = Running(here, arithmetic, steps, norms)
-            unknown |= errors.unknown
-        exceeded = {name: np.zeros((size, n), bool) for name, n in size_of.items()}
-        recent = {name: np.zeros((size, n)) for name, n in size_of.items()}
-        stream = np.empty((size, steps, *program.shapes[program.output]))
-        for t in range(steps):
-            streams = own_streams = stepper.step(given[np.float64][:, t], _clamp(program, record, t))
-            if single:
-                clamped = _clamp(program, record, t, np.float32)
-                own_streams = mine.step(given[np.float32][:, t], clamped) if own else streams
-                other.step(given[np.float32][:, t], clamped)  # type: ignore[union-attr]
-            now = errors.step(mine, own_streams) if errors else {}
-            stream[:, t] = streams[last]
-            if last not in size_of and last in now:
-                apart = np.abs(own_streams[last] - streams[last])
-                np.maximum(bounds[last], (now[last] + apart).max(axis=0).ravel(), out=bounds[last])
-            for layer in program.layers:
-                entered, sent = stepper.entering[layer.name], streams[layer.name]
-                counted = ledger.count_step(program, layer, entered, sent, stepper.started[layer.name])
-                for counter, value in counted.items():
-                    events[layer.name][counter][:, t] = value
-            for name, operation in neurons.items():
-                potential = stepper.potentials[name].reshape(size, -1)
-                mined = mine.potentials[name]
-                recorded = record[name][:, t]
-                sent = recorded.reshape(mined.shape)
-                contradicts = decided(operation, mine.before[name], mined).reshape(size, -1) != recorded
-                wrong = contradicts
-                if own:
-                    right = decided(double[name], stepper.before[name], stepper.potentials[name])
-                    wrong = contradicts | (right.reshape(size, -1) != recorded)
-                distance = excess(operation, mine.before[name], mined, sent).reshape(size, -1)
-                apart_from = np.abs(mined.reshape(size, -1) - distance)
-                np.maximum(level[name], apart_from.max(axis=0), out=level[name])
-                ties[name] += int(np.count_nonzero(distance == 0))
-                entered = errors.received.get(name) if errors else None
-                entered = np.full((size, size_of[name]), np.inf) if entered is None else entered.reshape(size, -1)
-                np.maximum(received[name], entered.max(axis=0), out=received[name])
-                bound = np.zeros((size, size_of[name])) if name not in now else now[name].reshape(size, -1)
-                if seen is not None:
-                    seen(name, start, t, distance, bound if name in now else None, contradicts)
-                apart = np.abs(mined.reshape(size, -1) - potential) if own else 0.0
-                np.maximum(bounds[name], (bound + apart).max(axis=0), out=bounds[name])
-                np.maximum(running[name], bound.max(axis=0), out=running[name])
-                largest[name] = max(largest[name], float(np.abs(mined).max()))
-                if other is not None:
-                    differing = np.abs(other.potentials[name] - mined).reshape(size, -1)
-                    measured[name] = max(measured[name], float(differing.max()))
-                    recent[name] = np.maximum(differing, FADING * recent[name])
-                if limit is not None:
-                    exceeded[name] |= np.abs(potential) >= limit
-                exceeded[name] |= _ended(double[name], stepper, name).reshape(size, -1)
-                sample, neuron = np.nonzero(wrong | keep[name][:, t])
-                if sample.size:
-                    keys = ((start + sample) * steps + t) * potential.shape[1] + neuron
-                    at = (sample, neuron)
-                    exact = excess(double[name], stepper.before[name], stepper.potentials[name], sent)
-                    exact = exact.reshape(size, -1)
-                    columns = (potential, wrong, exceeded[name], distance, contradicts, bound, exact, recent[name])
-                    found[name].append((keys, *(column[at] for column in columns)))
-        stepper.check_finite()
-        look(rows, program.finish(stream), events)
-    known = {
-        name: None if arithmetic is None or name in unknown or not np.isfinite(bound).all() else bound
-        for name, bound in bounds.items()
-    }
-    return Replay(
-        {name: _gather(parts) for name, parts in found.items()}, known, running,
-        measured if single else None, largest, ties, received, level,
-    )  # fmt: skip
+        if self.arithmetic is not None:
+            norms = _norms(here, given, record) if self.arithmetic.parallel else None
+            errors = Running(here, self.arithmetic, self.steps, norms)
+            self.unknown |= errors.unknown
+        watched = {name: _Watched(self, name, operation, rows) for name, operation in deciding(here, record).items()}
+        events = ledger.empty(here, size, self.steps)
+        last = here.output
+        stream = np.empty((size, self.steps, *here.shapes[last]))
+        for start in range(0, self.steps, exact.steps):
+            steps = slice(start, min(start + exact.steps, self.steps))
+            sent = {name: train[steps] for name, train in record.items()}
+            double = exact.run(given[steps], sent)
+            own = mine.run(given[steps], sent) if self.own else double
+            rounded = other.run(given[steps], sent) if other else None
+            now = errors.over(own) if errors else {}
+            received = errors.received if errors else {}
+            stream[:, steps] = double.streams[last].swapaxes(0, 1)
+            if last not in self.sizes and last in now:
+                apart = np.abs(own.streams[last] - double.streams[last])
+                _raise(self.bounds[last], now[last] + apart)
+            for layer in here.layers:
+                name = layer.name
+                ledger.count_piece(
+                    here, layer, double.entering[name], double.streams[name], events, steps, double.found.get(name, {})
+                )
+            for name, one in watched.items():
+                one.look(steps, double, own, rounded, now.get(name), received.get(name))
+        exact.check_finite()
+        return here.finish(stream), events
+
+    def replay(self) -> Replay:
+        known = {
+            name: None if self.arithmetic is None or name in self.unknown or not np.isfinite(bound).all() else bound
+            for name, bound in self.bounds.items()
+        }
+        decisions = {name: _gather(parts) for name, parts in self.decisions.items()}
+        measured = self.measured if self.single else None
+        return Replay(
+            decisions, known, self.running, measured, self.largest, self.ties, self.received, self.level
+        )  # fmt: skip
 
 
-def _ended(operation: Deciding, stepper: Stepper, name: str) -> np.ndarray:
-    """Whether a membrane of 16 bits was held at one of its ends in the step that ``stepper`` just made."""
+class _Watched:
+    """The decisions of one layer on some samples: looked at piece by piece of their steps."""
+
+    def __init__(self, found: _Found, name: str, operation: Deciding, rows: slice) -> None:
+        self.found, self.name, self.start = found, name, rows.start
+        self.exact, self.mine = operation.bind(_float64), operation.bind(_float32 if found.own else _float64)
+        size, steps, neurons = rows.stop - rows.start, found.steps, found.sizes[name]
+        asked = found.asked.get(name, np.empty(0, np.int64))
+        self.keep = _within(asked, rows, (size, steps, neurons)).swapaxes(0, 1)
+        self.exceeded, self.recent = np.zeros((size, neurons), bool), np.zeros((size, neurons))
+
+    def look(
+        self,
+        steps: slice,
+        exact: Piece,
+        mine: Piece,
+        other: Piece | None,
+        bound: np.ndarray | None,
+        received: np.ndarray | None,
+    ) -> None:
+        """Of these steps: the replay in float64, in the side's own arithmetic, and in another of the same precision.
+
+        bound: of the error of u', received: of what entered, (T, B, *shape); None where none is known.
+        """
+        found, name = self.found, self.name
+        sent, potential, own = exact.streams[name], exact.potentials[name], mine.potentials[name]
+        flat = (*sent.shape[:2], -1)
+        contradicts = (decided(self.mine, mine.found[name], own) != sent).reshape(flat)
+        wrong = contradicts
+        if found.own:
+            wrong = wrong | (decided(self.exact, exact.found[name], potential) != sent).reshape(flat)
+        distance = excess(self.mine, mine.found[name], own, mine.streams[name]).reshape(flat)
+        margin = excess(self.exact, exact.found[name], potential, sent).reshape(flat)
+        limits = np.zeros(distance.shape) if bound is None else bound.reshape(flat)
+        potential, own = potential.reshape(flat), own.reshape(flat)
+        if found.seen is not None:
+            found.seen(name, self.start, steps.start, distance, None if bound is None else limits, contradicts)
+        _raise(found.level[name], np.abs(own - distance))
+        _raise(found.received[name], np.full((*flat[:2], 1), np.inf) if received is None else received.reshape(flat))
+        _raise(found.bounds[name], limits + np.abs(own - potential) if found.own else limits)
+        _raise(found.running[name], limits)
+        found.largest[name] = max(found.largest[name], _largest(own))
+        found.ties[name] += int(np.count_nonzero(distance == 0))
+        recent = self._recent(np.abs(other.potentials[name].reshape(flat) - own)) if other else np.zeros(own.shape)
+        exceeded = self._exceeded(exact, potential)
+        t, sample, neuron = at = np.nonzero(wrong | self.keep[steps])
+        if t.size:
+            keys = ((self.start + sample) * found.steps + steps.start + t) * potential.shape[2] + neuron
+            columns = (potential, wrong, exceeded, distance, contradicts, limits, margin, recent)
+            found.decisions[name].append((keys, *(column[at] for column in columns)))
+
+    def _recent(self, differing: np.ndarray) -> np.ndarray:
+        """The largest difference that each neuron had lately, (T, B, N)."""
+        self.found.measured[self.name] = max(self.found.measured[self.name], _largest(differing))
+        recent = np.empty(differing.shape)
+        for t, now in enumerate(differing):
+            self.recent = recent[t] = np.maximum(now, FADING * self.recent)
+        return recent
+
+    def _exceeded(self, piece: Piece, potential: np.ndarray) -> np.ndarray:
+        """Whether a neuron had saturated by then, (T, B, N)."""
+        over = _ended(self.exact, piece, self.name).reshape(potential.shape)
+        if self.found.limit is not None:
+            over = over | (np.abs(potential) >= self.found.limit)
+        over = np.logical_or.accumulate(np.concatenate([self.exceeded[None], over]))
+        self.exceeded = over[-1]
+        return over[1:]
+
+
+def _largest(values: np.ndarray) -> float:
+    """Magnitude; of what overflowed, and is no number any more, infinity."""
+    largest = float(np.abs(values).max())
+    return largest if largest == largest else math.inf
+
+
+def _raise(largest: np.ndarray, values: np.ndarray) -> None:
+    """``largest`` (N,), of each neuron, by ``values`` (T, B, ...)."""
+    np.maximum(largest, values.max(axis=(0, 1)).ravel(), out=largest)
+
+
+def _ended(operation: Deciding, piece: Piece, name: str) -> np.ndarray:
+    """Where a membrane of 16 bits was held at one of its ends: (T, B, *shape)."""
     if isinstance(operation, FixedIF):
-        return operation.clipped(stepper.before[name], stepper.entering[name])
+        return operation.clipped(piece.found[name], piece.entering[name])
     if isinstance(operation, MultiSpikeIF):
-        ended: np.ndarray = stepper.state[name]["u"] == LOWEST
-        return ended
-    return np.zeros(stepper.potentials[name].shape, bool)
+        left = np.concatenate([piece.found[name]["u"][1:], piece.ended[name]["u"][None]])
+        return np.asarray(left == LOWEST)
+    return np.zeros(piece.potentials[name].shape, bool)
 
 
 def _float64(array: np.ndarray) -> np.ndarray:
@@ -264,6 +320,8 @@ def _float32(array: np.ndarray) -> np.ndarray:
 
 class _OnceRounded(Operation):
     """An operation whose sums are made in float64 and rounded once: another order of them, so to say."""
+
+    rowwise = True
 
     def __init__(self, operation: Operation) -> None:
         self.operation = operation.bind(lambda array: array.astype(np.float32).astype(np.float64))
@@ -293,17 +351,14 @@ def _once_rounded(program: Program) -> Program:
 
 
 def _norms(program: Program, x: np.ndarray, spikes: Spikes) -> dict[str, np.ndarray]:
-    """Layer -> (B, *shape) root of the sum of the squares that enter each SSM: an FFT's error has no time."""
-    stepper = Stepper(program, len(x))
-    squares = {
-        layer.name: np.zeros((len(x), *program.entering_shape(layer)))
-        for layer in program.layers
-        if isinstance(layer.operation, S4D)
-    }
-    for t in range(x.shape[1] if squares else 0):
-        stepper.step(x[:, t], _clamp(program, spikes, t))
-        for name, total in squares.items():
-            total += stepper.entering[name] ** 2
+    """Layer -> (B, *shape) root of the sum of the squares that enter each SSM: an FFT's error has no time.
+
+    x, spikes: time first, as ``Clamped`` takes them.
+    """
+    modes = [layer.name for layer in program.layers if isinstance(layer.operation, S4D)]
+    squares = dict.fromkeys(modes, np.zeros(1))
+    for piece in Clamped(program, x.shape[1], spikes).pieces(x, spikes) if modes else ():
+        squares = {name: total + np.sum(piece.entering[name] ** 2, axis=0) for name, total in squares.items()}
     return {name: np.sqrt(total) for name, total in squares.items()}
 
 
@@ -319,19 +374,13 @@ def entering(
     program: Program, x: np.ndarray, spikes: Spikes, layers: Iterable[str], dtype: type = np.float64
 ) -> dict[str, np.ndarray]:
     """What enters each of ``layers`` at every step of a clamped replay in ``dtype``: (B, T, *shape)."""
-    batch, steps = x.shape[:2]
-    kept = {
-        layer.name: np.empty((batch, steps, *program.entering_shape(layer)), dtype)
-        for layer in program.layers
-        if layer.name in set(layers)
-    }
-    given: np.ndarray = inputs.expand(x, program.input_shape).astype(dtype)
-    stepper = Stepper(program, batch, np, lambda array: array.astype(dtype))
-    for t in range(steps):
-        stepper.step(given[:, t], _clamp(program, spikes, t, dtype))
-        for name, values in kept.items():
-            values[:, t] = stepper.entering[name]
-    return kept
+    record = time_first(program, spikes)
+    parts: dict[str, list[np.ndarray]] = {name: [] for name in layers}
+    given = inputs.expand(x, program.input_shape).swapaxes(0, 1)
+    for piece in Clamped(program, len(x), record, dtype).pieces(given, record):
+        for name, found in parts.items():
+            found.append(piece.entering[name].swapaxes(0, 1))
+    return {name: np.concatenate(found, axis=1) for name, found in parts.items()}
 
 
 def decisions(operation: Deciding, entering: np.ndarray, spikes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -381,6 +430,9 @@ def _within(keys: np.ndarray, rows: slice, shape: tuple[int, int, int]) -> np.nd
     return mask.reshape(shape)
 
 
-def _clamp(program: Program, spikes: Spikes, t: int, dtype: type = np.float64) -> dict[str, np.ndarray]:
-    """The recorded spikes of one step, as the stepper takes them."""
-    return {name: train[:, t].reshape(-1, *program.shapes[name]).astype(dtype) for name, train in spikes.items()}
+def time_first(program: Program, spikes: Spikes) -> dict[str, np.ndarray]:
+    """A record (B, T, N) as ``Clamped`` takes it: (T, B, *shape), of the layers that decide."""
+    return {
+        name: spikes[name].swapaxes(0, 1).reshape(spikes[name].shape[1], -1, *program.shapes[name])
+        for name in deciding(program, spikes)
+    }

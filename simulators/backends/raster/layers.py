@@ -1,4 +1,7 @@
-"""One layer over many steps: a compiled loop where there is one, else its operation's own ``over``."""
+"""One layer over many steps: a compiled loop where there is one, else its operation's own ``over``.
+
+Of a neuron there is a second form, ``clamped``: the spikes are given, and what it would have decided is seen.
+"""
 
 from __future__ import annotations
 
@@ -23,6 +26,9 @@ from spikestrip.operations import (
     State,
 )
 from spikestrip.operations.fixed import looped
+
+Seen = tuple[np.ndarray, ...]
+"""u' and the states that a step found, (T, B, N) each, written by a loop that is clamped."""
 
 
 class Running(Protocol):
@@ -60,26 +66,47 @@ def _flat(operation: Operation, array: np.ndarray | None, missing: float, like: 
     return np.full(math.prod(like.shape[2:]), missing, like.dtype) if array is None else np.ravel(array)
 
 
-def _lif(operation: LIF, state: State, x: np.ndarray) -> tuple[State, np.ndarray]:
+def _lif(operation: LIF, state: State, x: np.ndarray, spikes: np.ndarray, seen: Seen | None = None) -> State:
     flat = x.reshape(*x.shape[:2], -1)
-    u, spikes = state["u"].reshape(flat.shape[1:]).copy(), np.empty_like(flat)
+    u = state["u"].reshape(flat.shape[1:]).copy()
     kernels.lif(
         flat, u, np.ravel(operation.decay), np.ravel(operation.threshold), _flat(operation, operation.gain, 1, x),
         _flat(operation, operation.bias, 0, x), _flat(operation, operation.v_reset, 0, x),
-        operation.reset_kind == "soft", operation.comparison == "gt", spikes,
+        operation.reset_kind == "soft", operation.comparison == "gt", spikes, seen,
     )  # fmt: skip
-    return {"u": u.reshape(x.shape[1:])}, spikes.reshape(x.shape)
+    return {"u": u.reshape(x.shape[1:])}
 
 
-def _refractory(operation: RefractoryLIF, state: State, x: np.ndarray) -> tuple[State, np.ndarray]:
+def _refractory(
+    operation: RefractoryLIF, state: State, x: np.ndarray, spikes: np.ndarray, seen: Seen | None = None
+) -> State:
     flat = x.reshape(*x.shape[:2], -1)
     u, r = (state[name].reshape(flat.shape[1:]).copy() for name in ("u", "r"))
-    spikes = np.empty_like(flat)
     kernels.refractory(
         flat, u, r, np.ravel(operation.decay), np.ravel(operation.threshold), np.ravel(operation.decay_r),
-        np.ravel(operation.inhibition), operation.soft, spikes,
+        np.ravel(operation.inhibition), operation.soft, spikes, seen,
     )  # fmt: skip
-    return {"u": u.reshape(x.shape[1:]), "r": r.reshape(x.shape[1:])}, spikes.reshape(x.shape)
+    return {"u": u.reshape(x.shape[1:]), "r": r.reshape(x.shape[1:])}
+
+
+NEURONS: dict[type[Operation], Callable[..., State]] = {LIF: _lif, RefractoryLIF: _refractory}
+
+
+def _fired(operation: Operation, state: State, x: np.ndarray) -> tuple[State, np.ndarray]:
+    spikes = np.empty((*x.shape[:2], math.prod(x.shape[2:])), x.dtype)
+    return NEURONS[type(operation)](operation, state, x, spikes), spikes.reshape(x.shape)
+
+
+def clamped(operation: Operation, state: State, x: np.ndarray, spikes: np.ndarray) -> tuple[State, np.ndarray, State]:
+    """One of ``NEURONS``, bound to the run's dtype, over x (T, B, *shape) while ``spikes`` (T, B, *shape) reset it.
+
+    Returns the next state; u' (T, B, *shape); and the state that every step found, (T, B, *shape) each.
+    """
+    flat = (*x.shape[:2], math.prod(x.shape[2:]))
+    seen = tuple(np.empty(flat, x.dtype) for _ in range(1 + len(state)))
+    after = NEURONS[type(operation)](operation, state, x, spikes.reshape(flat), seen)
+    potential, *found = (values.reshape(x.shape) for values in seen)
+    return after, potential, dict(zip(state, found, strict=True))
 
 
 def _leaky(operation: LeakyIntegrator, state: State, x: np.ndarray) -> tuple[State, np.ndarray]:
@@ -93,8 +120,8 @@ def _leaky(operation: LeakyIntegrator, state: State, x: np.ndarray) -> tuple[Sta
 
 
 TABLE: dict[type[Operation], Callable[[Any, State, np.ndarray], tuple[State, np.ndarray]]] = {
-    LIF: _lif,
-    RefractoryLIF: _refractory,
+    LIF: _fired,
+    RefractoryLIF: _fired,
     LeakyIntegrator: _leaky,
     FixedS4D: looped.s4d,
     FixedLIF: looped.lif,

@@ -45,7 +45,8 @@ class Modes:
         modes, width = self._shape
         tiles, batch, half, _, _, count = self._lanes.shape
         whole = self._lanes.transpose(4, 1, 3, 2, 0, 5).reshape(2, batch, 2 * half, tiles * count)
-        return {"re": whole[0, :, :modes, :width], "im": whole[1, :, :modes, :width]}
+        re, im = whole[:, :, :modes, :width].copy()  # the lanes change in place
+        return {"re": re, "im": im}
 
 
 def _padded(array: np.ndarray, axis: int, count: int) -> np.ndarray:
