@@ -10,8 +10,8 @@ from deploy.certification import Certificate, certify
 from deploy.certification.arithmetics import ARITHMETICS, DEFAULT, INTEGERS
 from simulators.shards import Over, shards_options, spread
 from spikestrip.command import main
-from spikestrip.errors import BadInput
-from spikestrip.files import writable
+from spikestrip.errors import BadInput, within
+from spikestrip.files import existing, writable
 
 __all__ = ["Certificate", "certify", "command"]
 
@@ -121,15 +121,16 @@ def _check(path: Path, given: dict[str, Path | None], traces: tuple[Path, ...], 
     value = document.read(path)
     sentences = document.altered(path, value)
     for name, file in given.items():
-        if file is not None and document.sha256(file) != value["files"].get(name, {}).get("sha256"):
+        if file is not None and document.sha256(existing(file)) != (value["files"].get(name) or {}).get("sha256"):
             sentences.append(f"{file}: is not the {name} that was certified")
     if sentences:
         return sentences
-    files, covered = value["files"], tuple(value.get("arithmetics", ()))
-    twin = document.resolved(path, files["twin"]) if "twin" in files else None
+    files, covered = value["files"], tuple(value["arithmetics"])
+    twin = None if files.get("twin") is None else document.resolved(path, files["twin"])
     model, source = (document.resolved(path, files[name]) for name in ("model", "input"))
-    anew = _computed(model, source, covered, twin, over)
-    named = [document.resolved(path, entry) for entry in files.get("traces", ())]
+    with within(path):
+        anew = _computed(model, source, covered, twin, over)
+    named = [document.resolved(path, entry) for entry in files["traces"]]
     sentences = document.contradicted(path, value, anew)
     for trace in (*named, *traces):
         sentences += anew.broken_by(read(trace), trace)

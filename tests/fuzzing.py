@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
+import gzip
+import hashlib
 import io
 import json
 import math
@@ -10,6 +13,7 @@ import struct
 import tomllib
 import warnings
 import zipfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,6 +23,8 @@ import numpy as np
 import onnx
 import tomli_w
 import torch
+
+from deploy.certification.document import seal
 
 Mutation = Callable[[np.random.Generator, Path], None]
 
@@ -105,8 +111,97 @@ RAW_JSON = ("[" * 100_000, '{"a":' * 5000, "1" * 6000, "\ufeff{}", "NaN", '{"a":
 def _json(rng: np.random.Generator, path: Path) -> None:
     if rng.random() < 0.15:
         path.write_bytes(choose(rng, (*(text.encode() for text in RAW_JSON), b"\xff\xfe{}", b'{"\xff": 1}')))
+        return
+    value = _changed(rng, json.loads(path.read_text()))
+    if isinstance(value, dict) and "seal" in value and rng.random() < 0.7:
+        with contextlib.suppress(ValueError):  # of what no seal can be made
+            sealed(path, value)
+            return
+    path.write_text(json.dumps(value), errors="replace")
+
+
+def sealed(path: Path, value: dict[str, Any]) -> None:
+    """Write a certificate as a liar does: whole by its own hash."""
+    path.write_text(json.dumps(value | {"seal": seal(value)}, indent=1) + "\n", errors="replace")
+
+
+def certify_again(path: Path) -> None:
+    """The list of a certificate was made wrong: let the certificate say that this is the one."""
+    value = json.loads(path.read_text())
+    listed = path.parent / value["files"]["list"]["file"]
+    value["files"]["list"]["sha256"] = hashlib.sha256(listed.read_bytes()).hexdigest()
+    sealed(path, value)
+
+
+def _lines(rng: np.random.Generator, path: Path) -> None:
+    """Of lists, tables and journals: a line, or a word of it, is another."""
+    lines = path.read_text().splitlines()
+    odd = (*(str(value) for value in VALUES), "../../../etc/passwd", "/etc/passwd", ".", "a/" * 3000, *RAW_JSON)
+    for _ in range(int(rng.integers(1, 4))):
+        at, kind = int(rng.integers(len(lines))), rng.integers(4)
+        if kind == 0:
+            lines[at] = choose(rng, odd)
+        elif kind == 1 and len(lines) > 1:
+            del lines[at]
+        elif kind == 2:
+            lines.insert(at, choose(rng, lines))
+        else:
+            words = lines[at].split(" ")
+            words[int(rng.integers(len(words)))] = choose(rng, odd)
+            lines[at] = " ".join(words)
+    path.write_text("\n".join(lines) + "\n", errors="replace")
+
+
+# data sets: IDX, AEDAT, WAV
+
+
+def _idx(rng: np.random.Generator, path: Path) -> None:
+    zipped = path.suffix == ".gz"
+    data = gzip.decompress(path.read_bytes()) if zipped else path.read_bytes()
+    kind = rng.integers(5)
+    if kind == 0:
+        axes = choose(rng, (0, 1, 2, 3, 4, 70, 255))
+        sizes = rng.choice([0, 1, 2, 28, 784, 1 << 16, (1 << 32) - 1], axes)
+        data = struct.pack(f">BBBB{axes}I", 0, 0, 8, axes, *(int(size) for size in sizes)) + data[16:]
+    elif kind == 1:
+        data = struct.pack(">BBBB3I", 0, 0, 8, 3, choose(rng, (0, 1, 3)), 28, 28) + data[16:]
+    elif kind == 2:
+        data = data[:8] + bytes(rng.integers(0, 256, len(data) - 8, np.uint8))
+    elif kind == 3:
+        data = data[:2] + bytes([choose(rng, (0, 9, 13, 255))]) + data[3:]
     else:
-        path.write_text(json.dumps(_changed(rng, json.loads(path.read_text()))), errors="replace")
+        data = bytes(80_000_000) if zipped else b""
+    path.write_bytes(gzip.compress(data, 1) if zipped else data)
+
+
+def _aedat(rng: np.random.Generator, path: Path) -> None:
+    data = path.read_bytes()
+    at = data.index(b"#!END-HEADER\r\n") + 14
+    fields = list(struct.unpack("<HHIIIIII", data[at : at + 28]))
+    fields[int(rng.integers(len(fields)))] = choose(rng, (0, 1, 2, 8, 9, (1 << 16) - 1))
+    wide = choose(rng, (0, 1, 1 << 31, (1 << 32) - 1))
+    fields[int(rng.integers(2, len(fields)))] = wide
+    events = data[at + 28 :] if rng.random() < 0.5 else bytes(rng.integers(0, 256, len(data) - at - 28, np.uint8))
+    head = choose(rng, (data[:at], data[:at], b"#!AER-DAT3.1\r\n", b"#!AER-DAT2.0\r\n", b"#!AER-DAT3.1" + b"#" * 99))
+    path.write_bytes(head + struct.pack("<HHIIIIII", *fields) + events)
+
+
+def _wav(rng: np.random.Generator, path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    for _ in range(int(rng.integers(1, 4))):
+        at = int(choose(rng, (4, 16, 20, 22, 24, 28, 32, 34, 36, 40)))  # sizes, format, channels, rate, bits
+        data[at : at + 2] = struct.pack("<H", choose(rng, (0, 1, 2, 3, 7, 8, 24, 65534, 65535)))
+    path.write_bytes(data)
+
+
+def _png(rng: np.random.Generator, path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    wide, high = choose(rng, ((0, 0), (1 << 31, 1), (30_000, 30_000), (20_000, 20_000), (32, 33), (1, 1)))
+    data[16:24] = struct.pack(">II", wide, high)
+    if rng.random() < 0.7:
+        data[24:26] = bytes(choose(rng, ((1, 0), (8, 2), (16, 0), (8, 3), (8, 6), (7, 9))))
+    data[29:33] = struct.pack(">I", zlib.crc32(data[12:29]))
+    path.write_bytes(data)
 
 
 RAW_TOML = (
@@ -228,7 +323,7 @@ def _hdf5(rng: np.random.Generator, path: Path) -> None:
     with h5py.File(path, "r+") as file:
         for _ in range(int(rng.integers(1, 3))):
             name = choose(rng, [*_objects(file), "new"])
-            parent = file[name].parent if name in file else file
+            parent = file[name.rpartition("/")[0] or "/"]
             kind = rng.integers(12)
             if kind == 0:
                 file.pop(name, None)
@@ -283,11 +378,35 @@ def _tensors(like: torch.Tensor) -> tuple[Callable[[], Any], ...]:
     )  # fmt: skip
 
 
+def _state(rng: np.random.Generator, path: Path) -> None:
+    """Of what a run resumes from: tensors, and the values among them."""
+    held = torch.load(path, weights_only=True)
+    for _ in range(int(rng.integers(1, 3))):
+        places = [
+            (container, key)
+            for container, key in _places(held)
+            if rng.random() < 0.3 or container is held or isinstance(container[key], torch.Tensor)
+        ]
+        container, key = choose(rng, places)
+        old = container[key]
+        if isinstance(old, torch.Tensor) and rng.random() < 0.7:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                container[key] = choose(rng, _tensors(old if old.ndim else old.reshape(1)))()
+        elif rng.random() < 0.7:
+            container[key] = copy.deepcopy(choose(rng, VALUES))
+        else:
+            del container[key]
+    torch.save(held, path)
+
+
 def _checkpoint(rng: np.random.Generator, path: Path) -> None:
     held = {"state_dict": {}} | torch.load(path, weights_only=True)
     kind = rng.integers(6)
     if kind <= 1 and "config" in held:
-        held["config"] = _changed(rng, held["config"])
+        told = [name for name in ("scales", "task", "metrics") if name in held]
+        part = choose(rng, told) if kind == 0 and told else "config"
+        held[part] = _changed(rng, held[part])
     elif kind <= 2:
         held = _changed(rng, {key: value for key, value in held.items() if key != "state_dict"})
     else:
@@ -385,12 +504,23 @@ MUTATIONS: dict[str, tuple[Mutation, ...]] = {
     ".toml": (_toml, _toml, _toml, _bytes),
     ".csv": (_csv, _csv, _csv, _bytes, _cut),
     ".pt": (_checkpoint, _checkpoint, _zip, _bytes, _cut),
+    "last.pt": (_state, _state, _state, _zip, _bytes, _cut),
+    ".ckpt": (_zip, _zip, _bytes, _cut),
+    ".txt": (_lines, _lines, _bytes, _cut),
+    ".jsonl": (_lines, _lines, _bytes, _cut),
+    ".tokens": (_bytes, _cut),
+    "": (_idx, _idx, _bytes, _cut),
+    ".gz": (_idx, _idx, _bytes, _cut),
+    ".aedat": (_aedat, _aedat, _bytes, _cut),
+    ".wav": (_wav, _wav, _bytes, _cut),
+    ".png": (_png, _png, _bytes, _cut),
     ".safetensors": (_safetensors, _safetensors, _bytes, _cut),
     ".onnx": (_onnx, _onnx, _bytes, _cut),
 }
 
 
 def mutate(path: Path, seed: int) -> None:
-    """Change ``path`` in place, by its suffix and ``seed``; now and then twice."""
-    rng = np.random.default_rng((seed, len(path.suffix), *path.suffix.encode()))
-    choose(rng, MUTATIONS[path.suffix])(rng, path)
+    """Change ``path`` in place, by what it is and ``seed``."""
+    kind = ".txt" if path.parent.name == "metadata" else path.name if path.name in MUTATIONS else path.suffix
+    rng = np.random.default_rng((seed, len(kind), *kind.encode()))
+    choose(rng, MUTATIONS[kind])(rng, path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
 import pickle
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 
 import torch
 
+from spikestrip import schema
 from spikestrip.errors import BadInput, Refused
 from spikestrip.files import Enduring, atomic, check_text, existing, named, parsing
 from spikestrip.scales import Scales
@@ -21,6 +23,14 @@ from train.stored import exact, is_zip, load_zip, read_safetensors, save_safeten
 FORMAT = "spikestrip"
 VERSION = 1
 SURROGATE = "surrogate."  # before the names of its weights
+FORM = {
+    "task?": {"name?": str, "steps?": int},
+    "metrics?": {
+        **{f"{name}?": float for name in ("accuracy", "loss", "spiking_rate")},
+        "history?": [{f"{name}?": float for name in ("epoch", "accuracy", "loss", "spiking_rate")}],
+    },
+}
+"""Of what is told of a network beside its config."""
 
 
 @dataclasses.dataclass
@@ -77,6 +87,9 @@ def load(path: str | os.PathLike[str]) -> Checkpoint:
         if not isinstance(name, str):
             raise BadInput(source, f"has weights under {name!r}, which is no name")
     check_text(source, header)
+    schema.check(source, {name: header.get(name) for name in ("task", "metrics")}, FORM)
+    with parsing(source, "its task or its metrics are no JSON"):  # which a run folder tells them as
+        json.dumps([header.get("task"), header.get("metrics")])
     layers = header["config"].get("layers")
     if isinstance(layers, int) and layers > len(header["state_dict"]):  # each would be built before it is missed
         raise BadInput(source, f"config: layers is {layers}, and the file holds {len(header['state_dict'])} weights")

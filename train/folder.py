@@ -20,20 +20,16 @@ import torch
 from tensorboardX import SummaryWriter
 
 from spikestrip.errors import BadInput
-from spikestrip.files import Enduring, alone, atomic, parsing, read_toml, write_text
+from spikestrip.files import Enduring, alone, atomic, read_toml, write_text
 from train import logs
 from train.loop import Progress
 from train.ranks import ALONE, Ranks
-from train.stored import load_zip
+from train.resuming import State
 
 READ = (logs.EXPERIMENT, "last.pt")
 """What a run that resumes reads of its folder."""
 WRITTEN = ("last.pt", "ckpt.pt", logs.EPOCHS, logs.CURVE)
 """What it writes anew after every epoch."""
-
-
-STATE = ("network", "optimizer", "progress")
-"""What a state is made of (``train.loop``)."""
 
 
 class RunFolder:
@@ -66,16 +62,10 @@ class RunFolder:
     def checkpoint(self) -> Path:
         return self.path / "ckpt.pt"
 
-    def state(self) -> dict[str, Any] | None:
+    def state(self) -> State | None:
         """What the run resumes from; None before its first epoch has ended. Raises BadInput when it is damaged."""
         path = self.path / "last.pt"
-        if not path.is_file():
-            return None
-        with parsing(path, "can't be resumed from"):
-            state = load_zip(path)
-        if not isinstance(state, dict) or not all(isinstance(state.get(name), dict) for name in STATE):
-            raise BadInput(path, f"can't be resumed from: it doesn't hold {', '.join(STATE)}")
-        return state
+        return State.read(path) if path.is_file() else None
 
     def save(self, progress: Progress, state: dict[str, Any]) -> None:
         """Keep the state after an epoch; the logs follow from it, so that they never tell of a lost epoch."""

@@ -6,7 +6,7 @@ import dataclasses
 import time
 from collections.abc import Callable
 from itertools import islice
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -22,6 +22,9 @@ from train.ranks import ALONE, Ranks
 from train.recipe import Recipe
 from train.score import Sequences, batches, cross_entropy, evaluate, meter, score, spiking_rates
 from train.tasks import Split
+
+if TYPE_CHECKING:
+    from train.resuming import State
 
 POINT = 50  # batches that a point of the curve sums up
 
@@ -46,16 +49,17 @@ def train(
     *,
     image: tuple[int, int] | None = None,
     validation: Split | None = None,
-    resume: dict[str, Any] | None = None,
+    resume: State | None = None,
     after_epoch: Callable[[Progress, dict[str, Any]], None] = lambda progress, state: None,
     ranks: Ranks = ALONE,
 ) -> Progress:
     """Train ``network`` in place; returns its history.
 
     image: height and width, where the sequences are the pixels of images, for ``recipe.shift``.
-    after_epoch(progress, state) is called after each epoch; a later call with ``resume=state`` goes on from there, to
+    after_epoch(progress, state) is called after each epoch; a later call that resumes from it goes on from there, to
     the same weights, bit for bit, as if it hadn't stopped: an epoch draws by the seed and its own number alone.
-    Raises BadInput for a shift of what are no images, SpikestripError when the loss is no longer finite.
+    Raises BadInput for a shift of what are no images, and for a state of another network;
+    SpikestripError when the loss is no longer finite.
     """
     if recipe.shift and image is None:
         raise BadInput("--shift", "moves images; the sequences of this task aren't the pixels of one, row by row")
@@ -63,9 +67,7 @@ def train(
     optimizer = recipe.optimizer(network)
     progress = Progress()
     if resume is not None:
-        network.load_state_dict(resume["network"])
-        optimizer.load_state_dict(resume["optimizer"])
-        progress = Progress(**resume["progress"])
+        progress = resume.restore(network, optimizer)
     model = ranks.prepare(network)
     sequences = Sequences(split, device)
     order = np.arange(len(split.labels))

@@ -183,7 +183,7 @@ def fit(
 
     training, validation = splits(data, recipe)
     resume = folder.state() if folder else None
-    ranks.check_same(len(resume["progress"].get("epochs", ())) if resume else 0, device, folder and folder.path)
+    ranks.check_same(len(resume.progress.epochs) if resume else 0, device, folder and folder.path)
     progress = train(
         network, training, recipe, device, image=data.image, validation=validation, resume=resume,
         after_epoch=after_epoch, ranks=ranks,

@@ -13,14 +13,29 @@ import h5py
 import numpy as np
 
 from deploy.certification.certificate import Certificate
-from spikestrip import hdf5
+from spikestrip import hdf5, schema
 from spikestrip.errors import BadInput
-from spikestrip.files import Enduring, atomic, existing, named, read_json, write_text
+from spikestrip.files import Enduring, atomic, existing, named, parsing, read_json, write_text
 from spikestrip.versions import versions
 
 FORMAT, VERSION = "spikestrip-certificate", 1
 AXES = ("sample", "step", "neuron")
-FILES = ("model", "twin", "input", "traces", "list")
+_NAMED = {"file": str, "sha256": str}
+FORM = {
+    "files": {
+        **{name: _NAMED for name in ("model", "input")}, **{f"{name}?": _NAMED for name in ("twin", "list")},
+        "traces": [_NAMED],
+    },
+    "arithmetics": {
+        str: {
+            **{name: int for name in ("decisions", "listed", "unconditional")}, "verdict": str, "certified": float,
+            "layers": {
+                str: {"least_excess": float, "largest_bound": float, "listed": int, "histogram": {str: int}},
+            },
+        }
+    },
+}  # fmt: skip
+"""What is read of a certificate (``spikestrip.schema``)."""
 
 
 def beside(path: Path) -> Path:
@@ -50,33 +65,33 @@ def write(
 
 
 def read(path: Path) -> dict[str, Any]:
-    """A certificate as it was written. Raises BadInput for anything else, and for one that a byte was changed in."""
+    """A certificate, of its form. Raises BadInput for anything else."""
     file = existing(path)
     value = read_json(file)
     if value.get("format") != FORMAT:
         raise BadInput(file, "is not a certificate")
     if value.get("version") != VERSION:
         raise BadInput(file, f"is a certificate of version {value.get('version')}; this reads version {VERSION}")
+    schema.check(file, value, FORM)
     return value
 
 
 def altered(path: Path, value: Mapping[str, Any]) -> list[str]:
     """Sentences on what no longer has the bytes that the certificate was made from; itself included."""
     sentences = []
-    if value.get("seal") != seal(value) or path.read_text(encoding="utf-8") != _text(value):
+    with parsing(path, "is no certificate"):  # of numbers that aren't finite
+        text = _text(value)
+    if value.get("seal") != seal(value) or path.read_text(encoding="utf-8") != text:
         sentences.append(f"{path}: was changed after it was written")
-    files = value.get("files")
-    if not isinstance(files, dict) or not set(files) <= set(FILES):
-        raise BadInput(path, "doesn't name its files")
-    for entry in [
-        *(files[key] for key in ("model", "twin", "input", "list") if key in files),
-        *files.get("traces", []),
-    ]:
+    files = value["files"]
+    single = [files[name] for name in ("model", "twin", "input", "list") if files.get(name) is not None]
+    for entry in [*single, *files["traces"]]:
         file = resolved(path, entry)
-        if not file.is_file():
-            sentences.append(f"{file}: is not there")
-        elif sha256(file) != entry.get("sha256"):
-            sentences.append(f"{file}: is not the file that was certified")
+        with parsing(path, "names a file that can't be read"):
+            if not file.is_file():
+                sentences.append(f"{file}: is not there")
+            elif sha256(file) != entry["sha256"]:
+                sentences.append(f"{file}: is not the file that was certified")
     return sentences
 
 
@@ -96,7 +111,8 @@ def contradicted(path: Path, value: Mapping[str, Any], anew: Certificate) -> lis
             for key in ("verdict", "arithmetics")
             if value[key] != mine[key]
         ]
-    stated = _read_list(beside(path), anew) if "list" in value["files"] else {}
+    listed = value["files"].get("list")
+    stated = {} if listed is None else _read_list(resolved(path, listed), anew)
     for name, layers in anew.found.items():
         said = value.get("arithmetics", {}).get(name, {})
         for layer, one in layers.items():
@@ -115,8 +131,6 @@ def contradicted(path: Path, value: Mapping[str, Any], anew: Certificate) -> lis
 
 def resolved(path: Path, entry: Mapping[str, Any]) -> Path:
     """The file of an entry: names are relative to the certificate's folder."""
-    if not isinstance(entry, Mapping) or not isinstance(entry.get("file"), str):
-        raise BadInput(path, "names a file without its name or hash")
     return path.parent / entry["file"]
 
 
@@ -159,9 +173,7 @@ def _read_list(path: Path, certificate: Certificate) -> dict[tuple[str, str], np
     with h5py.File(hdf5.scan(path), "r") as file:
         for name, layers in certificate.found.items():
             for layer, one in layers.items():
-                try:
+                with parsing(path, f"lacks the decisions of {name}, layer {layer}, or they don't fit"):
                     places = tuple(file[f"{name}/{layer}/{axis}"][()] for axis in AXES)
                     stated[name, layer] = np.sort(np.ravel_multi_index(places, one.shape))
-                except (KeyError, ValueError, OSError) as error:
-                    raise BadInput(path, f"lacks the decisions of {name}, layer {layer}, or they don't fit") from error
     return stated

@@ -10,10 +10,14 @@ import numpy as np
 
 from deploy.shrinking.case import Case
 from deploy.shrinking.cuts import Cut, of_layers, of_program, of_samples, of_steps
+from spikestrip import schema
 from spikestrip.errors import SpikestripError
+from spikestrip.files import parsing, read_text
 
 FIRST = 16  # steps that are tried first
 Judge = Callable[[Case], bool]
+ENTRY = {"judge": str, "case": str, "fails": bool}
+"""A line of the journal."""
 
 
 class Journal:
@@ -27,13 +31,16 @@ class Journal:
         self.answers: dict[str, bool] = {}
         self.asked = 0
         if path is not None and path.is_file():
-            for line in path.read_text(encoding="utf-8").splitlines():
+            with parsing(path, "is not the journal of a search"):
+                lines = read_text(path).splitlines()
+            for line in lines:
                 try:
                     entry = json.loads(line)
-                except ValueError:  # the line that it was broken off in
+                    schema.check(path, entry, ENTRY)
+                except (ValueError, RecursionError, SpikestripError):  # the line that it was broken off in
                     continue
-                if entry.get("judge") == judged:
-                    self.answers[entry["case"]] = bool(entry["fails"])
+                if entry["judge"] == judged:
+                    self.answers[entry["case"]] = entry["fails"]
 
     def ask(self, case: Case, judge: Judge) -> bool:
         if case.key not in self.answers:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.lib.format import open_memmap
 
 from spikestrip.errors import BadInput
-from spikestrip.files import atomic
+from spikestrip.files import atomic, parsing, read_array
 from train.tasks import Split
 
 
@@ -54,11 +54,9 @@ def stored(name: str, shape: tuple[int, ...], dtype: type, fill: Callable[[np.nd
             fill(inputs, labels)
             inputs.flush()
             np.save(new_labels, labels)
-    try:
+    with parsing(inputs_file, "or its labels can't be read; delete it, and it will be made again"):
         # c: writable in memory alone, as torch wants its arrays
-        split = Split(np.load(inputs_file, mmap_mode="c"), np.load(labels_file))
-    except (OSError, ValueError, EOFError) as error:
-        raise BadInput(inputs_file, f"can't be read ({error}); delete it, and it will be made again") from error
+        split = Split(np.load(inputs_file, mmap_mode="c"), read_array(labels_file))
     if split.inputs.shape != shape or split.inputs.dtype != dtype or split.labels.shape != shape[:1]:
         raise BadInput(inputs_file, f"holds {split.inputs.shape}, not {shape}; delete it, and it will be made again")
     return split

@@ -6,8 +6,8 @@ import hashlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from spikestrip.errors import BadInput
-from spikestrip.files import existing
+from spikestrip.errors import BadInput, within
+from spikestrip.files import check_text, existing, parsing, read_text
 from train.tasks import cache
 
 
@@ -31,3 +31,19 @@ def signature(paths: Iterable[Path]) -> str:
         status = existing(path).stat()
         digest.update(f"{path.absolute()}\0{status.st_size}\0{status.st_mtime_ns}\0".encode())
     return digest.hexdigest()[:16]
+
+
+def lines(path: Path) -> list[str]:
+    """The lines of a text of the data set, none of them empty. Raises BadInput for what is no text."""
+    with parsing(existing(path), "is not readable text"):
+        text = read_text(path)
+    check_text(path, text)
+    return [line for line in text.splitlines() if line.strip()]
+
+
+def listed(path: Path, folder: Path, name: str) -> Path:
+    """The file in ``folder`` that ``path``, a list, gives as ``name``. Raises BadInput where there is none."""
+    with within(path):
+        if Path(name).is_absolute() or ".." in Path(name).parts:
+            raise BadInput(name, "is no name in the folder of the data set")
+        return existing(folder / name)

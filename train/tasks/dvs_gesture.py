@@ -14,7 +14,8 @@ from typing import NamedTuple
 import numpy as np
 
 from spikestrip.errors import BadInput
-from spikestrip.files import existing
+from spikestrip.files import existing, parsing
+from spikestrip.schema import LARGEST
 from train.tasks import Split, Task, cache, copies
 
 GESTURES, FRAMES, FRAME_US, SIDE, BLOCK = 11, 60, 25_000, 128, 4
@@ -41,10 +42,12 @@ def load(data_dir: Path | None = None) -> Task:
 
 
 def _split(folder: Path, part: str) -> Split:
-    listed = existing(folder / f"trials_to_{part}.txt").read_text(encoding="utf-8").split()
-    trials = [existing(folder / name) for name in listed]
+    given = folder / f"trials_to_{part}.txt"
+    trials = [copies.listed(given, folder, line.strip()) for line in copies.lines(given)]
     tables = [trial.with_name(f"{trial.stem}_labels.csv") for trial in trials]
     gestures = [read_gestures(table) for table in tables]
+    if not trials:
+        raise BadInput(given, "names no trial")
 
     def fill(inputs: np.ndarray, labels: np.ndarray) -> None:
         row = 0
@@ -61,15 +64,14 @@ def _split(folder: Path, part: str) -> Split:
 
 def read_gestures(path: Path) -> list[Gesture]:
     """The annotations of one trial: class 1 to 11, start and stop."""
-    try:
-        with open(existing(path), encoding="utf-8", newline="") as file:
-            rows = [
-                Gesture(int(row["class"]) - 1, int(row["startTime_usec"]), int(row["endTime_usec"]))
-                for row in csv.DictReader(file)
-            ]
-    except (KeyError, TypeError, ValueError) as error:
-        raise BadInput(path, f"is not a table of class, startTime_usec and endTime_usec ({error})") from error
-    if any(not 0 <= row.label < GESTURES or row.stop <= row.start for row in rows):
+    with parsing(existing(path), "is not a table of class, startTime_usec and endTime_usec"):
+        rows = [
+            Gesture(int(row["class"]) - 1, int(row["startTime_usec"]), int(row["endTime_usec"]))
+            for row in csv.DictReader(copies.lines(path))
+        ]
+    if not rows:
+        raise BadInput(path, "has no gesture")
+    if any(not (0 <= row.label < GESTURES and 0 <= row.start < row.stop < LARGEST) for row in rows):
         raise BadInput(path, f"has a class outside 1 to {GESTURES}, or a gesture that ends before it starts")
     return rows
 

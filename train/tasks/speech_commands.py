@@ -5,13 +5,14 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
 import numpy as np
 from scipy.io import wavfile
 
 from spikestrip.errors import BadInput
-from spikestrip.files import existing
+from spikestrip.files import parsing
 from train.tasks import Split, Task, cache, copies
 
 LISTS = {"validation": "validation_list.txt", "test": "testing_list.txt"}
@@ -31,17 +32,25 @@ def load(data_dir: Path | None = None) -> Task:
     testing_list.txt, or one of LAYOUTS in it. Raises BadInput when a file isn't mono 16-bit at 16 kHz, of a second.
     """
     folder = copies.find("speech_commands", data_dir, LAYOUTS, LISTS["test"])
-    parts = {part: existing(folder / name).read_text(encoding="utf-8").split() for part, name in LISTS.items()}
-    listed = {name for names in parts.values() for name in names}
-    clips = [path.relative_to(folder).as_posix() for path in sorted(folder.glob("[!_.]*/*.wav"))]
-    parts["train"] = [clip for clip in clips if clip not in listed]
-    words = sorted({clip.split("/")[0] for clip in clips})
+    clips = sorted(folder.glob("[!_.]*/*.wav"))
+    words = sorted({clip.parent.name for clip in clips})
     if words != WORDS:
         raise BadInput(folder, f"holds {len(words)} words that are not the {len(WORDS)} of version 0.02")
-    train, validation, test = (
-        _split(part, [folder / name for name in parts[part]]) for part in ("train", "validation", "test")
-    )
+    parts = {part: _listed(folder / name, folder) for part, name in LISTS.items()}
+    named = {clip for part in parts.values() for clip in part}
+    parts["train"] = [clip for clip in clips if clip not in named]
+    train, validation, test = (_split(part, parts[part]) for part in ("train", "validation", "test"))
     return Task("speech_commands", train, test, classes=len(WORDS), channels=1, validation=validation)
+
+
+def _listed(path: Path, folder: Path) -> list[Path]:
+    clips = [copies.listed(path, folder, line.strip()) for line in copies.lines(path)]
+    for clip in clips:
+        if clip.parent.parent != folder or clip.parent.name not in WORDS:
+            raise BadInput(path, f"names {clip}, which is no clip of a word")
+    if not clips:
+        raise BadInput(path, "names no clip")
+    return clips
 
 
 def _split(part: str, paths: list[Path]) -> Split:
@@ -57,10 +66,9 @@ def _split(part: str, paths: list[Path]) -> Split:
 
 def samples(path: Path) -> np.ndarray:
     """The (at most 16,000,) float32 samples of a WAV file, as fractions of full scale."""
-    try:
+    with parsing(path, "is no WAV file that can be read"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of chunks that it doesn't know
         rate, clip = wavfile.read(path)
-    except (OSError, ValueError) as error:
-        raise BadInput(path, f"is no WAV file that can be read ({error})") from error
     if rate != RATE or clip.dtype != np.int16 or clip.ndim != 1 or not 0 < len(clip) <= STEPS:
         raise BadInput(path, f"is {clip.dtype} {clip.shape} at {rate} Hz, not a second of mono 16-bit at {RATE} Hz")
     return clip.astype(np.float32) / 32768

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from spikestrip.errors import BadInput
+from spikestrip.errors import BadInput, within
 from spikestrip.files import existing
 from train.tasks import Split, Task, copies
 from train.tasks.bytes import windows
@@ -26,4 +26,5 @@ def load(data_dir: Path | None = None, length: int = 1024) -> Task:
 def _split(path: Path, length: int) -> Split:
     if existing(path).stat().st_size == 0:  # an empty file can't be mapped
         raise BadInput(path, "is empty")
-    return windows(np.memmap(path, np.uint8, "c"), length)
+    with within(path):
+        return windows(np.memmap(path, np.uint8, "c"), length)

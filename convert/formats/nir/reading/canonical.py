@@ -9,6 +9,7 @@ import nir
 import numpy as np
 
 from convert import cycles
+from convert.formats.nir.reading.metadata import word
 from convert.formats.nir.reading.structure import shape_of
 from convert.formats.nir.writing import OUTPUT, edges, nodes
 from convert.formats.nir.writing.names import RENAMED, from_text, renamed
@@ -29,10 +30,10 @@ def program(found: nir.NIRGraph) -> Program:
         rows, order, readout = bool(metadata["rows"]), str(metadata["order"]).split(), str(metadata["readout"])
     except KeyError as error:
         raise BadInput("graph", f"metadata lacks {error}") from error
-    if (metadata.get("dt"), metadata.get("integrate")) != (1.0, "euler"):
+    if (word(metadata, "dt"), word(metadata, "integrate")) != (1.0, "euler"):
         raise BadInput("graph", "is marked canonical, but not for forward Euler at dt = 1: the file was edited")
     operations = {name: _operation(name, _node(found, name), rows) for name in order}
-    guards = {name for name, node in found.nodes.items() if node.metadata.get("spikestrip_op") == "guard"}
+    guards = {name for name, node in found.nodes.items() if word(node.metadata, "spikestrip_op") == "guard"}
     for name in found.nodes:
         if name not in operations and name not in guards | {INPUT, OUTPUT}:
             raise BadInput(name, "is not in the file's own list of layers: the graph was edited")
@@ -101,7 +102,7 @@ def _operation(name: str, node: nir.NIRNode, rows: bool) -> Operation:
     if "spikestrip_op" not in metadata:
         return _synapse(name, node, rows)
     _checked_version(name, metadata)
-    op = metadata["spikestrip_op"]
+    op = word(metadata, "spikestrip_op")
     kind: type[Operation] | None = LIF if op == "lif_soft" else OPERATIONS.get(str(op))
     if kind is None:
         raise BadInput(name, f"unknown spikestrip_op {op!r}")

@@ -8,6 +8,7 @@ import warnings
 
 from convert.formats.nir.reading import canonical, standard
 from convert.formats.nir.reading.loading import load
+from convert.formats.nir.reading.metadata import word
 from convert.formats.nir.reading.rules import IMPORTER, Rules
 from spikestrip.errors import BadInput
 from spikestrip.program import Program
@@ -38,7 +39,7 @@ def reading(path: str | os.PathLike[str], rules: Rules | None = None) -> Reading
     """
     loaded = load(path)
     try:
-        dialect = loaded.graph.metadata.get("spikestrip")
+        dialect = word(loaded.graph.metadata, "spikestrip")
         if dialect == "canonical":
             unused = ("is canonical: rules of integration do not apply to it",) if rules is not None else ()
             return Reading(canonical.program(loaded.graph), unused)

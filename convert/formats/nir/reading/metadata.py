@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import nir
+import numpy as np
 
 from convert.formats.nir.reading.rules import Reset
 from spikestrip.errors import BadInput
@@ -37,6 +38,17 @@ def step(graph: nir.NIRGraph) -> float | None:
         said = ", ".join(f"{value:g} in {path}" for value, path in sorted(found.items()))
         raise BadInput("graph", f"its metadata state more than one dt ({said}); give --dt")
     return next(iter(found), None)
+
+
+def word(metadata: dict[str, Any], key: str) -> Any:
+    """What ``metadata`` state under ``key``, a text or a number, or None.
+
+    Raises BadInput("metadata", reason) for an array, which is equal to nothing and unequal to nothing.
+    """
+    value = metadata.get(key)
+    if isinstance(value, np.ndarray):
+        raise BadInput("metadata", f"say {key} by an array of {value.dtype} {value.shape}, not by a text or a number")
+    return value
 
 
 def reset(scopes: Sequence[dict[str, Any]]) -> Reset | None:

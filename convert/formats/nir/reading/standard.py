@@ -91,7 +91,7 @@ class _Builder:
     def check_wiring(self) -> None:
         """Raise BadInput where the importer is known to run these edges otherwise, or may; not for the dialect that
         Spikestrip wrote for it, whose every edge was tried."""
-        if self.loaded.graph.metadata.get("spikestrip") == self.imported_by:
+        if metadata.word(self.loaded.graph.metadata, "spikestrip") == self.imported_by:
             return
         otherwise = importers.wiring(self.imported_by, self.flat.paths, self.flat.edges)
         if otherwise is not None:
