@@ -17,6 +17,7 @@ from spikestrip.operations import S4D, Array, LeakyIntegrator, Operation, State
 from spikestrip.program import INPUT, Layer, Program
 
 PIECE = 1 << 20  # bytes of the widest array in one piece of the raster: larger ones leave the cache
+WHOLE = 64 << 20  # bytes of a piece's streams, all together: a deep network has many
 
 
 @dataclasses.dataclass
@@ -66,7 +67,9 @@ class Clamped:
         self._previous: dict[str, np.ndarray] = {
             source: np.zeros((1, batch, *program.shapes[source]), dtype) for source in program.delayed_sources
         }
-        self.steps = 1 if self._feeds_back() else max(1, PIECE // (batch * max(widest) * np.dtype(dtype).itemsize))
+        width = batch * np.dtype(dtype).itemsize
+        fitting = min(PIECE // (width * max(widest)), WHOLE // (width * sum(widest)))
+        self.steps = 1 if self._feeds_back() else max(1, fitting)
         """The steps that a piece may have: more would leave the cache, or need what isn't there yet."""
 
     def _feeds_back(self) -> bool:
