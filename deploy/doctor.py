@@ -3,39 +3,12 @@
 from __future__ import annotations
 
 import platform
-from importlib.metadata import PackageNotFoundError, requires, version
 
 import click
 
 from spikestrip import __version__
 from spikestrip.command import main, terminal
-
-APART = {"lava": "lava-nc", "sinabs": "sinabs"}
-"""Extra -> what is installed beside it, without its own requirements, which ask for old releases (see the Makefile)."""
-
-
-def remedy(extra: str) -> str:
-    """The command that installs ``extra``."""
-    install = f"pip install 'spikestrip[{extra}]'"
-    if extra not in APART:
-        return install
-    return f"{install} && pip install --no-deps --ignore-requires-python {APART[extra]}"
-
-
-def extras() -> dict[str, dict[str, str | None]]:
-    """Extra -> package -> its version here, or None where it is missing."""
-    from packaging.requirements import Requirement
-
-    found: dict[str, dict[str, str | None]] = {}
-    for line in requires("spikestrip") or []:
-        requirement = Requirement(line)
-        if requirement.marker is None or "extra ==" not in str(requirement.marker):
-            continue
-        extra = str(requirement.marker).split("extra ==")[1].strip(" \"'")
-        found.setdefault(extra, {})[requirement.name] = _version(requirement.name)
-    for extra, name in APART.items():
-        found.setdefault(extra, {})[name] = _version(name)
-    return found
+from spikestrip.extras import extras, remedy
 
 
 def tried(name: str) -> tuple[bool, str]:
@@ -65,13 +38,6 @@ def tried(name: str) -> tuple[bool, str]:
         if isinstance(result, Failed):
             return False, f"is wrong here: {result.where.strip().splitlines()[-1]}"
     return True, "refuses every network that was tried"
-
-
-def _version(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
 
 
 @click.command("doctor")

@@ -37,9 +37,9 @@ def terminal(**options: Any) -> Console:
 def main(command: click.Command, arguments: Sequence[str] | None = None) -> NoReturn:
     """Run a click command on ``arguments`` (default: the process's own) and exit.
 
-    0 done, 1 a check failed, 2 bad input, or a disk or a memory that has no room, 3 an error of ours; 130 interrupted,
-    129 or 143 hung up or terminated, 141 nobody reads the output any more. One line on stderr, whatever a file holds
-    (docs/security.md).
+    0 done, 1 a check failed, 2 bad input, a package that isn't installed, or a disk or a memory that has no room, 3 an
+    error of ours; 130 interrupted, 129 or 143 hung up or terminated, 141 nobody reads the output any more. One line on
+    stderr, whatever a file holds (docs/security.md).
     """
     for number in (signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)):
         if signal.getsignal(number) == signal.SIG_DFL:  # nohup ignores one of them
@@ -49,8 +49,9 @@ def main(command: click.Command, arguments: Sequence[str] | None = None) -> NoRe
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a name that the terminal has no letters for, as on stderr
     warnings.formatwarning = lambda message, *_, **__: f"warning: {printable(str(message))}\n"
+    given = sys.argv[1:] if arguments is None else arguments
     try:
-        _check_arguments(sys.argv[1:] if arguments is None else arguments)
+        _check_arguments(given)
         code = command.main(arguments, standalone_mode=False)
         sys.stdout.flush()
     except click.exceptions.Abort:
@@ -72,6 +73,12 @@ def main(command: click.Command, arguments: Sequence[str] | None = None) -> NoRe
         if isinstance(error, OSError):
             where = "".join(f"{os.fsdecode(name)}: " for name in [error.filename] if isinstance(name, str | bytes))
             _fail(f"{where}{error.strerror or error}", 2)
+        if isinstance(error, ModuleNotFoundError):
+            from spikestrip.extras import missing
+
+            lacks = missing(error.name or "", [str(command.name), *given[:1]])
+            if lacks is not None:
+                _fail(lacks, 2)
         if isinstance(error, MemoryError) or "can't allocate memory" in str(error):  # torch's is a RuntimeError
             _fail(f"memory: there is not enough ({error})", 2)
         said = f"{type(error).__name__}: {error}"

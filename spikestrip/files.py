@@ -204,7 +204,7 @@ def parsing(path: str | os.PathLike[str], reason: str) -> Iterator[None]:
     """
     try:
         yield
-    except SpikestripError:
+    except (SpikestripError, ImportError):  # what isn't installed is no fault of a file
         raise
     except Exception as error:
         number = getattr(error, "errno", None)

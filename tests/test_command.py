@@ -56,6 +56,28 @@ def test_one_line(error: Exception, said: str) -> None:
     assert run(failing(error)) == (2, "", f"error: {said}\n")
 
 
+@pytest.mark.parametrize(
+    ("module", "called", "extra"),
+    [
+        ("networkx", "fit", "fit"),
+        ("PIL.Image", "train", "train"),
+        ("tomli_w", None, "train"),
+        ("jinja2", "x", "report"),
+    ],
+)
+def test_a_package_that_is_not_installed(module: str, called: str | None, extra: str) -> None:
+    """As the wheel alone meets it: which extra brings it, that of the command's name first."""
+    command = failing(ModuleNotFoundError(f"No module named {module!r}", name=module))
+    command.name = called
+    done = run(command)
+    assert done.code == 2
+    assert done.stderr.endswith(f"is not installed, and this needs it: pip install 'spikestrip[{extra}]'\n")
+
+
+def test_a_module_of_ours_that_is_missing_is_our_error() -> None:
+    assert run(failing(ModuleNotFoundError("No module named 'deploy.x'", name="deploy.x"))).code == 3
+
+
 def test_a_long_message_keeps_both_ends() -> None:
     shown = printable("begin" + "x" * 10_000 + "end")
     assert (shown[:5], shown[-3:], len(shown)) == ("begin", "end", LONGEST)

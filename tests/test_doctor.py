@@ -11,6 +11,7 @@ from click.testing import CliRunner
 from deploy import doctor
 from simulators.backends import Recording, interface
 from simulators.backends.numpy import NumpyBackend
+from spikestrip import extras
 
 
 class Forgetful(NumpyBackend):
@@ -47,7 +48,7 @@ def test_a_wrong_backend_fails(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_what_an_extra_lacks_and_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doctor, "requires", lambda name: ["numpy>=2", 'absent-one>=1; extra == "lava"'])
-    assert doctor.extras()["lava"]["absent-one"] is None
-    assert doctor.remedy("lava").endswith("--no-deps --ignore-requires-python lava-nc")
-    assert np.__version__ not in str(doctor.extras())  # what every installation has is no extra
+    monkeypatch.setattr(extras, "requires", lambda name: ["numpy>=2", 'absent-one>=1; extra == "lava"'])
+    assert extras.extras()["lava"]["absent-one"] is None
+    assert extras.remedy("lava").endswith("--no-deps --ignore-requires-python lava-nc")
+    assert np.__version__ not in str(extras.extras())  # what every installation has is no extra

@@ -43,6 +43,8 @@ COMMANDS = (
     "quantize model.nir --chip loihi2 --calibrate x.npy -o model.q.nir",
 )
 """What needs no extra: every floor but training, and data of every package."""
+WITHOUT = {"fit model.nir --chip loihi2": "fit", "train --task digits --out a.pt": "train", "to-nir a.pt": "train"}
+"""What needs one -> the one that it must name."""
 
 
 ALONE = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
@@ -90,3 +92,8 @@ def test_the_wheel_alone_passes_the_smoke_test(release: str, built: Path, tmp_pa
         line = [own / "spikestrip", *command.split()]
         done = subprocess.run(line, cwd=tmp_path, env=ALONE, capture_output=True, text=True)
         assert done.returncode == 0, f"{command}: {done.stderr}"
+    (tmp_path / "a.pt").write_bytes(b"PK")
+    for command, extra in WITHOUT.items():
+        line = [own / "spikestrip", *command.split()]
+        done = subprocess.run(line, cwd=tmp_path, env=ALONE, capture_output=True, text=True)
+        assert (done.returncode, f"pip install 'spikestrip[{extra}]'" in done.stderr) == (2, True), done.stderr
