@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from convert.formats.nir.reading.rules import IMPORTER, METHODS, Rules
+from spikestrip.command import Finite
 
 if TYPE_CHECKING:
     from convert.formats.nir.reading import Reading
 
 OPTIONS = (
     click.option(
-        "--dt", type=float, help="Seconds of one step; this and the next three for graphs that we did not write."
+        "--dt", type=Finite(), help="Seconds of one step; this and the next three for graphs that we did not write."
     ),
     click.option(
         "--integrate", metavar="RULE", help=f"{', '.join(METHODS)}, or {IMPORTER}NAME (docs/nir-operations.md)."

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import click
 
-from spikestrip.command import event_step_option, main, terminal
+from spikestrip.command import Finite, event_step_option, main, terminal
 
 
 @click.command("check")
 @click.argument("model", type=click.Path(path_type=Path))
 @click.option("--input", "source", type=click.Path(path_type=Path), help="x.npy: (B, T, C); default: random spikes.")
-@click.option("--dt", type=float, help="Seconds of one step; default: 1e-4, and 1 for canonical files.")
+@click.option("--dt", type=Finite(), help="Seconds of one step; default: 1e-4, and 1 for canonical files.")
 @click.option("--reset", type=click.Choice(["hard", "soft"]), help="For a file that doesn't say it.")
 @click.option("--json", "report", type=click.Path(path_type=Path), help="Write the answer here too.")
 @event_step_option

@@ -10,7 +10,7 @@ import click
 import numpy as np
 from rich.table import Table
 
-from spikestrip.command import main, terminal
+from spikestrip.command import MOST, main, terminal
 from spikestrip.errors import within
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ def spread(program: Program, x: np.ndarray, seeds: int = 3) -> Spread:
 @click.command("orders", context_settings={"show_default": True})
 @click.argument("model", type=click.Path(path_type=Path))
 @click.option("--input", "source", required=True, type=click.Path(path_type=Path), help="x.npy: numbers of events.")
-@click.option("--seeds", type=click.IntRange(0), default=3, help="Random orders, with seeds from 0.")
+@click.option("--seeds", type=click.IntRange(0, MOST), default=3, help="Random orders, with seeds from 0.")
 @click.option("--plot", type=click.Path(path_type=Path), help="Draw how far the orders are apart as a PNG here.")
 def command(model: Path, source: Path, seeds: int, plot: Path | None) -> int:
     """Say how far spikes and answers of MODEL, a Speck's integers (quantize), move with the order of events in a step.

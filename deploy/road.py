@@ -20,7 +20,7 @@ from deploy.verify import Verdict, verify
 from simulators import backends
 from simulators.run import simulate_parts
 from spikestrip import inputs, trace
-from spikestrip.command import main, terminal
+from spikestrip.command import MOST, main, terminal
 from spikestrip.errors import BadInput, SpikestripError
 from spikestrip.files import alone, read_array, save_array, write_json, write_text
 from spikestrip.operations import COUNTERS
@@ -38,7 +38,7 @@ console = terminal(highlight=False)
 @click.argument("checkpoint", type=click.Path(path_type=Path))
 @click.option("--input", "source", type=click.Path(path_type=Path), help="x.npy: (B, T, C), or ids.")
 @click.option("--labels", "answers", type=click.Path(path_type=Path), help="y.npy: (B,), or (B, T) for sequences.")
-@click.option("--samples", type=click.IntRange(1), help="Instead: so many held-out sequences of the network's task.")
+@click.option("--samples", type=click.IntRange(1, MOST), help="Instead: so many held-out sequences of its task.")
 @click.option("--data-dir", type=click.Path(path_type=Path), help="Where data sets lie or are cached.")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Run folder; a former run's is replaced.")
 @click.option(

@@ -13,7 +13,7 @@ import numpy as np
 from tqdm import tqdm
 
 from simulators.shards import Over, shards_options, spread
-from spikestrip.command import main
+from spikestrip.command import MOST, main
 from spikestrip.files import writable, write_json
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ def _metered(program: Program, threads: int, piece: tuple[int, np.ndarray, np.nd
 
 @click.command("score", context_settings={"show_default": True})
 @click.argument("checkpoint", type=click.Path(path_type=Path))
-@click.option("--samples", type=click.IntRange(1), help="Score so many of its sequences. Default: all.")
+@click.option("--samples", type=click.IntRange(1, MOST), help="Score so many of its sequences. Default: all.")
 @click.option("--data-dir", type=click.Path(path_type=Path), help="Where data sets lie or are cached.")
 @click.option("--json", "path", type=click.Path(path_type=Path), help="Write both scores here.")
 @shards_options

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import click
 
+from spikestrip.command import MOST
 from spikestrip.errors import BadInput, Refused, SimulatorFault
 from spikestrip.versions import versions
 
@@ -44,7 +45,9 @@ def shards_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """The options of every command that can be spread; they are arguments of ``spread``."""
     for option in (
         click.option("--scheduler", help="A Dask scheduler, tcp://HOST:PORT, for --shards. Default: workers here."),
-        click.option("--shards", type=click.IntRange(1), help="Spread the samples over so many worker processes."),
+        click.option(
+            "--shards", type=click.IntRange(1, MOST), help="Spread the samples over so many worker processes."
+        ),
     ):
         command = option(command)
     return command

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import os
 import signal
 import sys
@@ -21,8 +22,23 @@ if TYPE_CHECKING:
 DEBUG = "SPIKESTRIP_DEBUG"
 """Set, an error of the environment or of our own is a traceback."""
 
+MOST = 2**31 - 1
+"""Of an option that counts something: beyond it no machine has so many, and arithmetic ends."""
+
+
+class Finite(click.FloatRange):
+    """A number in a range that is one: every comparison with NaN is false, so that no range keeps it out."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """The float; click's own error for NaN and infinity."""
+        number = float(super().convert(value, param, ctx))
+        if not math.isfinite(number):
+            self.fail(f"{number} is not a finite number.", param, ctx)
+        return number
+
+
 event_step_option = click.option(
-    "--event-step", type=click.IntRange(1), help="Of an .npy file of events: a step, in the unit of their t."
+    "--event-step", type=click.IntRange(1, 2**63 - 1), help="Of an .npy file of events: a step, in the unit of their t."
 )
 """For every command whose --input may be events (``spikestrip.events``)."""
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import click
 import pytest
 from commands import run
 
+from deploy.console import COMMANDS
+from spikestrip.command import Finite
 from spikestrip.errors import LONGEST, BadInput, printable
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -167,3 +170,26 @@ def test_names_that_would_steer_a_terminal() -> None:
         assert done.stderr == f"error: {name!r}: holds control characters, which would steer a terminal\n"
     for name in ("日本.h5", "\udcff.h5", "a b\tc\nd", "[red]"):
         assert run(command, name) == (0, "done\n", "")
+
+
+@pytest.mark.parametrize("number", ["nan", "inf", "-inf", "1e999"])
+def test_a_number_that_is_none(number: str) -> None:
+    @click.command()
+    @click.option("--rate", type=Finite(0, min_open=True))
+    def command(rate: float) -> None:
+        raise AssertionError(rate)
+
+    done = run(command, f"--rate={number}")
+    assert (done.code, done.stderr.count("\n")) == (2, 1)
+    assert "--rate" in done.stderr
+
+
+def test_every_number_of_every_command_has_its_bounds() -> None:
+    """NaN is in every range of floats, and integers of Python end nowhere."""
+    for name, (module, _) in COMMANDS.items():
+        for parameter in import_module(module).command.params:
+            kind = parameter.type
+            unbounded = isinstance(kind, click.types.FloatParamType) and not isinstance(kind, Finite)
+            if isinstance(kind, click.types.IntParamType):
+                unbounded = not isinstance(kind, click.IntRange) or None in (kind.min, kind.max)
+            assert not unbounded, (name, parameter.name)

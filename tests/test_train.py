@@ -70,6 +70,9 @@ def test_an_untrained_network_fires_on_normal_input(tmp_path, model):
         (["--model", "pspikessm", "--parallel", "sdn"], "sdn"),
         (["--model", "pspikessm", "--prenorm"], "prenorm"),
         (["--task", "event_mnist5k", "--profile", "speck", "--shift", "1"], "shift"),
+        (["--lr", "nan"], "lr"),
+        (["--shift", str(2**64)], "shift"),
+        (["--validation", "0.999"], "--validation: 0.999 of each class leaves none to train on"),
         (["--out", "absent/ckpt.pt", "--epochs", "0"], "absent"),
     ],
 )

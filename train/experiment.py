@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
+from spikestrip.command import MOST
 from spikestrip.errors import BadInput
 from spikestrip.files import read_toml
 from train.options import COUNT, NetworkOptions, TrainingOptions, option
@@ -57,7 +58,7 @@ class Experiment(TrainingOptions, NetworkOptions):
         None, "Train through a chip's integers, whose scales --start carries (quantize --scaled writes it)."
     )
     reset: Literal["hard", "soft", "refractory"] | None = option(None, "Default: what the model's paper has.")
-    epochs: int = option(10, "0 writes the network as it is initialised.", type=click.IntRange(0))
+    epochs: int = option(10, "0 writes the network as it is initialised.", type=click.IntRange(0, MOST))
     train_samples: int | None = option(None, "Train on a random subset of this many sequences.", type=COUNT)
     device: str = option("cpu", "cpu or cuda.")
 

@@ -15,11 +15,13 @@ from typing import Any, Literal
 
 import click
 
+from spikestrip.command import MOST, Finite
+
 Mix = Literal["linear", "glu"]
 Model = Literal["pspikessm", "spikessm", "spikingssm"]
 Norm = Literal["batch", "layer", "none"]
 
-COUNT = click.IntRange(1)
+COUNT = click.IntRange(1, MOST)
 
 
 def option(default: Any, says: str, *names: str, **settings: Any) -> Any:
@@ -51,34 +53,34 @@ class TrainingOptions:
     """The part of a recipe that a user chooses (train.recipe has the rest)."""
 
     batch: int = option(50, "Sequences a step, of all processes together.", type=COUNT)
-    lr: float = option(0.01, "Peak learning rate.", type=click.FloatRange(0, min_open=True))
-    ssm_lr: float = option(0.001, "The same of dt, A and B.", type=click.FloatRange(0, min_open=True))
-    weight_decay: float = option(0.01, "Of matrices but for the SSM's.", type=click.FloatRange(0))
-    warmup: float = option(0.1, "Share of training in which the rate rises.", type=click.FloatRange(0, 1))
-    target_rate: float | None = option(
-        None, "Penalise layers that spike more than this share.", type=click.FloatRange(0, 1)
-    )
+    lr: float = option(0.01, "Peak learning rate.", type=Finite(0, min_open=True))
+    ssm_lr: float = option(0.001, "The same of dt, A and B.", type=Finite(0, min_open=True))
+    weight_decay: float = option(0.01, "Of matrices but for the SSM's.", type=Finite(0))
+    warmup: float = option(0.1, "Share of training in which the rate rises.", type=Finite(0, 1))
+    target_rate: float | None = option(None, "Penalise layers that spike more than this share.", type=Finite(0, 1))
     margin: float | None = option(
         None,
         "Penalise decisions that lie within this width of the threshold, in thresholds.",
-        type=click.FloatRange(0, min_open=True),
+        type=Finite(0, min_open=True),
     )
     validation: float = option(
         0.0,
         "Share of the training split to validate on after every epoch, unless the task brings a validation split.",
-        type=click.FloatRange(0, 1, max_open=True),
+        type=Finite(0, 1, max_open=True),
     )
     label_smoothing: float = option(
-        0.0, "Share of the target that all classes get alike.", type=click.FloatRange(0, 1, max_open=True)
+        0.0, "Share of the target that all classes get alike.", type=Finite(0, 1, max_open=True)
     )
     shift: int = option(
-        0, "Images: move each training image by up to so many pixels, anew in every epoch.", type=click.IntRange(0)
+        0,
+        "Images: move each training image by up to so many pixels, anew in every epoch.",
+        type=click.IntRange(0, MOST),
     )
     minutes: float | None = option(
         None,
         "End training after this wall-clock time: the learning rate comes down in time. "
         "Such a run can't be repeated to the bit.",
-        type=click.FloatRange(0, min_open=True),
+        type=Finite(0, min_open=True),
     )
 
 
@@ -110,4 +112,4 @@ def _type(hint: Any) -> Any:
     if typing.get_origin(hint) in (types.UnionType, typing.Union):
         (hint,) = [kind for kind in typing.get_args(hint) if kind is not type(None)]
         return _type(hint)
-    return click.Path(path_type=Path) if hint is Path else hint
+    return {Path: click.Path(path_type=Path), float: Finite()}.get(hint, hint)

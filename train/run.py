@@ -208,6 +208,10 @@ def splits(data: Task, recipe: Recipe) -> tuple[Split, Split | None]:
     training, validation = data.train, data.validation
     if validation is None and recipe.validation:
         training, validation = hold_out(training.inputs, training.labels, recipe.validation, recipe.seed)
+    if not len(training.labels) or (validation is not None and not len(validation.labels)):
+        raise BadInput(
+            "--validation", f"{recipe.validation:g} of each class leaves none to train on, or none to validate"
+        )
     if 0 < recipe.train_samples < len(training.labels):
         order = np.random.default_rng(recipe.seed).permutation(len(training.labels))
         kept = np.sort(order[: recipe.train_samples])

@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from tqdm import tqdm
 
-from spikestrip.command import main
+from spikestrip.command import MOST, Finite, main
 from spikestrip.errors import BadInput
 from spikestrip.files import atomic
 from train.neurons.sdn import Surrogate
@@ -95,12 +95,12 @@ def table(graded: list[dict[str, Any]]) -> str:
 
 
 @click.command()
-@click.option("--tau", type=float, default=0.125, show_default=True, help="Decay of the neuron, 0 to 1.")
+@click.option("--tau", type=Finite(), default=0.125, show_default=True, help="Decay of the neuron, 0 to 1.")
 @click.option("--reset", type=click.Choice(["hard", "soft"]), default="hard", show_default=True)
 @click.option("--predicts", type=click.Choice(["potential", "spike"]), default="potential", show_default=True,
               help="What the network is trained on: the membrane potential, or the spike.")  # fmt: skip
-@click.option("--steps", type=click.IntRange(min=2), default=40000, show_default=True, help="Batches of training.")
-@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--steps", type=click.IntRange(2, MOST), default=40000, show_default=True, help="Batches of training.")
+@click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True)
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="sdn.pt or sdn.safetensors")
 def command(tau: float, reset: str, predicts: Predicts, steps: int, seed: int, out: Path) -> None:
     """Train and grade a surrogate dynamic network (SDN): its weights, and the grade beside them as .json."""
