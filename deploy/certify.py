@@ -110,7 +110,9 @@ def _computed(
 
     program = load(model)
     x = inputs.read(source, program.input_shape)
-    return certify(program, x, dtypes, None if twin is None else load(twin), over)
+    integers = None if twin is None else load(twin)
+    with within(model if twin is None else f"{model}, {twin}"):
+        return certify(program, x, dtypes, integers, over)
 
 
 def _check(path: Path, given: dict[str, Path | None], traces: tuple[Path, ...], over: Over | None) -> list[str]:

@@ -230,9 +230,19 @@ def test_a_reproducer_says_the_right_value(folder: str) -> None:
     assert np.allclose(written, np.array(values, np.float64), rtol=1e-15, atol=0)
 
 
+def test_what_a_command_prints_may_be_no_text(tmp_path: Path) -> None:
+    code, printed = CommandJudge(r"printf 'wrong \\377{model}'", "wrong").run(tmp_path / "m", tmp_path / "x")
+    assert code == 0
+    assert printed.startswith("wrong ")
+
+
 def test_bad_judges_are_refused(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="model"):
         CommandJudge("true")
+    with pytest.raises(BadInput, match="No closing quotation"):
+        CommandJudge("true '{model}")
+    with pytest.raises(BadInput, match="can't be run"):
+        CommandJudge(f"{tmp_path} {{model}}").run(tmp_path / "m", tmp_path / "x")
     with pytest.raises(BadInput, match="regular"):
         CommandJudge("true {model}", "(")
     case = planted("reset")

@@ -116,6 +116,10 @@ class CommandJudge:
         if MODEL not in self.command:
             raise BadInput("--check", f"{self.command!r} doesn't say where the model goes: {MODEL}")
         try:
+            shlex.split(self.command)
+        except ValueError as error:
+            raise BadInput("--check", f"{self.command!r} is no command ({error})") from error
+        try:
             re.compile(self.regex)
         except re.error as error:
             raise BadInput("--fail-regex", f"{self.regex!r} is no regular expression ({error})") from error
@@ -132,9 +136,13 @@ class CommandJudge:
                 word = word.replace(mark, path)
             words.append(word)
         try:
-            done = subprocess.run(words, capture_output=True, text=True, timeout=self.timeout, check=False)
+            done = subprocess.run(
+                words, capture_output=True, text=True, errors="replace", timeout=self.timeout, check=False
+            )
         except FileNotFoundError as error:
             raise BadInput("--check", f"{words[0]}: no such command") from error
+        except OSError as error:
+            raise BadInput("--check", f"{words[0]}: can't be run ({error.strerror})") from error
         except subprocess.TimeoutExpired:
             return 0, ""  # it did not fail; it did not end
         return done.returncode, done.stdout + done.stderr
