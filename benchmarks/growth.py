@@ -121,7 +121,7 @@ def grow(axis: str, sizes: list[int], base: dict[str, int], turns: int) -> tuple
 def measure(smoke: bool) -> Tables:
     tables: Tables = {"points": [], "exponents": []}
     for axis, sizes in (SMALL_AXES if smoke else AXES).items():
-        points, fits = grow(axis, sizes, SMALL if smoke else BASE, 1 if smoke else 2)
+        points, fits = grow(axis, sizes, SMALL if smoke else BASE, 1 if smoke else 3)
         tables["points"] += points
         tables["exponents"] += fits
     return tables

@@ -59,7 +59,7 @@ def _metered(program: Program, threads: int, piece: tuple[int, np.ndarray, np.nd
     from simulators import backends
     from spikestrip.inputs import expand
     from spikestrip.program import at_sample
-    from train.score import cross_entropy, meter
+    from train.score import cross_entropy, meter, spiking_rates
 
     first, inputs, given = piece
     torch.set_num_threads(threads)
@@ -67,7 +67,7 @@ def _metered(program: Program, threads: int, piece: tuple[int, np.ndarray, np.nd
     recording = backends.load("raster").run(at_sample(program, first), x, "float32", "cpu", lambda _: None)
     logits, labels = torch.from_numpy(program.finish(recording.output)), torch.from_numpy(given).long()
     trains = [torch.from_numpy(train).float() for train in recording.spikes.values()]
-    sums: np.ndarray = meter(logits, labels, cross_entropy(logits, labels), trains).numpy()
+    sums: np.ndarray = meter(logits, labels, cross_entropy(logits, labels), spiking_rates(trains)).numpy()
     return sums
 
 

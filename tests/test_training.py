@@ -182,7 +182,7 @@ def test_the_experiments_are_ones_that_training_takes(path):
         ('epochs = "x"\n', ["x"]),
         ("dropout = 2.0\n", ["small.toml", "dropout is 2.0"]),
         ("length = inf\n", ["small.toml", "length is inf"]),
-        ("layers = 1000000000000\n", ["small.toml", "layers is 1000000000000"]),
+        ("layers = 1000000000000\n", ["small.toml", "layers: 1000000000000"]),
         ("layers = 10000000\n", ["small.toml", "layers 10000000", "this machine has"]),
         ("d_model = 10000000\n", ["small.toml", "d_model 10000000", "this machine has"]),
         ("d_state = 10000000\nlayers = 1000\n", ["small.toml", "d_state 10000000", "this machine has"]),

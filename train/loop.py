@@ -110,10 +110,11 @@ def train(
                 optimizer.zero_grad(set_to_none=True)
                 # the ranks' gradients are averaged: each weighs as many sequences as it has
                 share = len(labels) / len(batch)
+                rates = spiking_rates(trains)
                 own = loss + recipe.margin_weight * sum(margins)
-                (own * (share * ranks.world) + _rate_penalty(trains, recipe, share, ranks)).backward()
+                (own * (share * ranks.world) + _rate_penalty(rates, recipe, share, ranks)).backward()
                 optimizer.step()
-                point += meter(logits, labels, loss, trains)
+                point += meter(logits, labels, loss, rates)
                 if (number + 1) % POINT == 0 or last:
                     checks.settle()
                     here = score(ranks.sum(point))
@@ -140,12 +141,12 @@ def train(
     return progress
 
 
-def _rate_penalty(trains: list[Tensor], recipe: Recipe, share: float, ranks: Ranks) -> Tensor | float:
+def _rate_penalty(rates: Tensor, recipe: Recipe, share: float, ranks: Ranks) -> Tensor | float:
     """rate_weight * (rate - target_rate)**2 for every layer above it, by the rate of the whole batch."""
     if recipe.target_rate is None:
         return 0.0
-    rates = ranks.sum(spiking_rates(trains) * share)
-    return recipe.rate_weight * (rates - recipe.target_rate).clamp(min=0).square().sum()
+    whole = ranks.sum(rates * share)
+    return recipe.rate_weight * (whole - recipe.target_rate).clamp(min=0).square().sum()
 
 
 def _diverged() -> SpikestripError:
