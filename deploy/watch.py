@@ -15,7 +15,7 @@ from deploy.run_folder import READ, found
 from spikestrip.command import main
 from spikestrip.errors import BadInput, printable
 from spikestrip.files import writable, write_text
-from train.logs import CURVE, EPOCHS, EXPERIMENT
+from train.logs import CURVE, EPOCHS, EXPERIMENT, STATE
 
 HOST = "127.0.0.1"
 SCRIPTS = ("carried.js", "plots.js", "training.js")
@@ -106,7 +106,8 @@ def command(run_dir: Path, port: int | None, output: Path | None) -> None:
     stations of the road. It is served to this machine alone.
     """
     if output is not None:
-        out = writable(output, [*found(run_dir, READ), *(run_dir / name for name in (EXPERIMENT, EPOCHS, CURVE))])
+        logs = (run_dir / name for name in (EXPERIMENT, EPOCHS, CURVE, STATE))  # the last is not read, but a run's life
+        out = writable(output, [*found(run_dir, READ), *logs])
         write_text(out, page(run_dir, live=False))
         click.echo(f"{out}")
         return

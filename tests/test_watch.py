@@ -205,7 +205,10 @@ def test_the_written_page_is_self_contained(tmp_path: Path) -> None:
 def test_a_page_does_not_replace_what_it_shows(tmp_path: Path) -> None:
     folder = made(tmp_path / "run")
     before = (folder / "epochs.csv").read_bytes()
-    assert run(command, folder, "-o", folder / "epochs.csv").code == 2
+    (folder / "last.pt").write_bytes(b"the run")
+    for name in ("epochs.csv", "last.pt"):
+        assert run(command, folder, "-o", folder / name).code == 2
+    assert (folder / "last.pt").read_bytes() == b"the run"
     assert (folder / "epochs.csv").read_bytes() == before
 
 

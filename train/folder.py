@@ -26,9 +26,9 @@ from train.loop import Progress
 from train.ranks import ALONE, Ranks
 from train.resuming import State
 
-READ = (logs.EXPERIMENT, "last.pt")
+READ = (logs.EXPERIMENT, logs.STATE)
 """What a run that resumes reads of its folder."""
-WRITTEN = ("last.pt", "ckpt.pt", logs.EPOCHS, logs.CURVE)
+WRITTEN = (logs.STATE, "ckpt.pt", logs.EPOCHS, logs.CURVE)
 """What it writes anew after every epoch."""
 
 
@@ -64,12 +64,12 @@ class RunFolder:
 
     def state(self) -> State | None:
         """What the run resumes from; None before its first epoch has ended. Raises BadInput when it is damaged."""
-        path = self.path / "last.pt"
+        path = self.path / logs.STATE
         return State.read(path) if path.is_file() else None
 
     def save(self, progress: Progress, state: dict[str, Any]) -> None:
         """Keep the state after an epoch; the logs follow from it, so that they never tell of a lost epoch."""
-        with atomic(self.path / "last.pt") as temporary, Enduring(temporary) as file:
+        with atomic(self.path / logs.STATE) as temporary, Enduring(temporary) as file:
             torch.save(state, file)
         logs.write(self.path / logs.EPOCHS, progress.epochs)
         logs.write(self.path / logs.CURVE, progress.curve)

@@ -14,6 +14,8 @@ from spikestrip.schema import LARGEST
 
 EXPERIMENT, EPOCHS, CURVE = "experiment.toml", "epochs.csv", "curve.csv"
 """The files' names in the folder of a run."""
+STATE = "last.pt"
+"""What a run resumes from, there too."""
 TEXTS = ("method",)
 """The columns that hold no numbers."""
 
