@@ -22,7 +22,8 @@ from measuring import Row, Tables
 
 from train import tasks
 from train.networks import Network
-from train.neurons.pmbc import UndecidedWarning
+from train.neurons import pmbc
+from train.neurons.pmbc import Report, UndecidedWarning
 from train.tasks import Split
 
 FORMS: dict[str, dict[str, Any]] = {
@@ -48,6 +49,24 @@ def over_batches(network: Network, split: Split, batch: int) -> Callable[[], Non
     return call
 
 
+def decided(network: Network, x: torch.Tensor, form: dict[str, Any]) -> Row:
+    """Of a batch, in percent: the neuron-steps that the bounds decide, and the rows that the neuron itself ends."""
+    if form["parallel"] != "pmbc":
+        return {"decided": None, "ended": None}
+    report = Report()
+
+    def watch(neuron: Any, given: tuple[torch.Tensor]) -> None:
+        pmbc.run(given[0], neuron.neuron(given[0].dtype), form.get("pmbc_iterations"), report)
+
+    hooks = [block.neuron.register_forward_pre_hook(watch) for block in network.blocks]
+    with torch.no_grad():
+        network(x)
+    for hook in hooks:
+        hook.remove()
+    undecided, ended = report.undecided / report.steps, report.exact_rows / report.rows
+    return {"decided": measuring.significant(100 - 100 * undecided), "ended": measuring.significant(100 * ended)}
+
+
 def compare(trained: int, options: dict[str, Any], split: Split, batch: int, turns: int) -> list[Row]:
     base = steps.network(**options)
     warm = over_batches(base, split, batch)
@@ -58,9 +77,11 @@ def compare(trained: int, options: dict[str, Any], split: Split, batch: int, tur
         network = steps.network(**options | form)
         network.load_state_dict(copy.deepcopy(base.state_dict()))
         timers[name] = measuring.timer(over_batches(network, split, batch))
-    return measuring.compared(
+    rows = measuring.compared(
         measuring.take_turns(timers, turns), "scan", "form", trained_steps=trained, **options, batch=batch
     )
+    x = torch.from_numpy(split.inputs[:batch]).float()
+    return [row | decided(base, x, FORMS[str(row["form"])]) for row in rows]
 
 
 def measure(smoke: bool) -> Tables:

@@ -3,20 +3,26 @@
 python benchmarks/threads.py --json threads.json
 
 A training step at the sMNIST shape by ``scan``, processes that take turns, wall-clock time. *Bounded* is what
-``spikestrip train`` chooses for two threads (train/threads.py).
+``spikestrip train`` chooses for two threads (train/threads.py). And whole epochs by ``spikestrip train``: with one
+thread, with two, and by two processes of one thread each that share every batch (gloo).
 """
 
 from __future__ import annotations
 
+import csv
+import os
 import subprocess
 import sys
+import tempfile
 import time
 from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import measuring
 import steps
-from measuring import Child, Row, Tables
+from measuring import ROOT, Child, Row, Tables
 from training_step import child_code
 
 SIDES = {
@@ -47,9 +53,32 @@ def compare(busy: int, options: dict[str, int], batch: int, length: int, turns: 
         )
 
 
+def epoch(threads: int, processes: int, options: dict[str, int], samples: int) -> float:
+    """Milliseconds of the second of two epochs on digits; the first compiles."""
+    launcher = ["-m", "torch.distributed.run", "--nproc-per-node", str(processes)] if processes > 1 else []
+    given = {"task": "mnist5k", "train_samples": samples, "epochs": 2, **options}
+    words = [word for name, value in given.items() for word in (f"--{name.replace('_', '-')}", str(value))]
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, *launcher, "train/run.py", *words, "--run-dir", f"{folder}/run"]
+        environment = os.environ | {"OMP_NUM_THREADS": str(threads), "PYTHONPATH": str(ROOT)}
+        subprocess.run(command, cwd=ROOT, env=environment, check=True, capture_output=True)
+        with (Path(folder) / "run" / "epochs.csv").open() as file:
+            return 1000 * float(list(csv.DictReader(file))[1]["seconds"])
+
+
+def epochs(options: dict[str, int], samples: int, turns: int) -> list[Row]:
+    sides = {"one thread": (1, 1), "two threads": (2, 1), "two processes": (1, 2)}
+    timers = {name: partial(epoch, *how, options, samples) for name, how in sides.items()}
+    times = measuring.take_turns(timers, turns)
+    return measuring.compared(times, "one thread", "epoch", **options, samples=samples)
+
+
 def measure(smoke: bool) -> Tables:
     size: tuple[Any, ...] = (steps.TINY, 2, 8, 1) if smoke else (steps.SMNIST, steps.BATCH, steps.LENGTH, 9)
-    return {"threads": [row for busy in (0, 2) for row in compare(busy, *size)]}
+    return {
+        "threads": [row for busy in (0, 2) for row in compare(busy, *size)],
+        "epochs": epochs(size[0], 100 if smoke else 1000, 1 if smoke else 2),
+    }
 
 
 main = measuring.command(measure)
