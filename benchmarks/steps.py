@@ -9,12 +9,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from train import score
 from train.config import Config
 from train.loop import _rate_penalty  # other commits have it under this name
 from train.networks import Network
 from train.ranks import ALONE
 from train.recipe import Recipe
-from train.score import cross_entropy, meter, spiking_rates
 
 SMNIST = {"d_model": 64, "d_state": 16, "layers": 2}
 LARGER = {"d_model": 128, "d_state": 32, "layers": 4}
@@ -40,15 +40,15 @@ def training_step(network: Network, x: Tensor, labels: Tensor) -> Callable[[], N
     network.train()
     recipe = Recipe((("scan", 1),), target_rate=0.1)
     optimizer = recipe.optimizer(network)
-    once = "rates" in signature(meter).parameters  # other commits sum the trains twice
+    once = "rates" in signature(score.meter).parameters  # other commits sum the trains twice
 
     def step() -> None:
         logits, trains = network(x)
-        loss = cross_entropy(logits, labels)
+        loss = score.cross_entropy(logits, labels)
         optimizer.zero_grad(set_to_none=True)
-        seen: Any = spiking_rates(trains) if once else trains
+        seen: Any = score.spiking_rates(trains) if once else trains
         (loss + _rate_penalty(seen, recipe, 1.0, ALONE)).backward()
         optimizer.step()
-        meter(logits, labels, loss, seen)
+        score.meter(logits, labels, loss, seen)
 
     return step
