@@ -20,6 +20,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import click
 import measuring
 import steps
 from measuring import ROOT, Child, Row, Tables
@@ -55,13 +56,17 @@ def compare(busy: int, options: dict[str, int], batch: int, length: int, turns: 
 
 def epoch(threads: int, processes: int, options: dict[str, int], samples: int) -> float:
     """Milliseconds of the second of two epochs on digits; the first compiles."""
-    launcher = ["-m", "torch.distributed.run", "--nproc-per-node", str(processes)] if processes > 1 else []
+    launcher = (
+        ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)] if processes > 1 else []
+    )
     given = {"task": "mnist5k", "train_samples": samples, "epochs": 2, **options}
     words = [word for name, value in given.items() for word in (f"--{name.replace('_', '-')}", str(value))]
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, *launcher, "train/run.py", *words, "--run-dir", f"{folder}/run"]
         environment = os.environ | {"OMP_NUM_THREADS": str(threads), "PYTHONPATH": str(ROOT)}
-        subprocess.run(command, cwd=ROOT, env=environment, check=True, capture_output=True)
+        done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+        if done.returncode:
+            raise click.ClickException(f"a training ended with {done.returncode}: {done.stderr}")
         with (Path(folder) / "run" / "epochs.csv").open() as file:
             return 1000 * float(list(csv.DictReader(file))[1]["seconds"])
 
