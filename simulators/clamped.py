@@ -12,11 +12,11 @@ from typing import Any
 
 import numpy as np
 
+from spikestrip import execution
 from spikestrip.errors import BadInput
 from spikestrip.operations import S4D, Array, LeakyIntegrator, Operation, State
 from spikestrip.program import INPUT, Layer, Program
 
-PIECE = 1 << 20  # bytes of the widest array in one piece of the raster: larger ones leave the cache
 WHOLE = 64 << 20  # bytes of a piece's streams, all together: a deep network has many
 
 
@@ -67,9 +67,9 @@ class Clamped:
         self._previous: dict[str, np.ndarray] = {
             source: np.zeros((1, batch, *program.shapes[source]), dtype) for source in program.delayed_sources
         }
-        width = batch * np.dtype(dtype).itemsize
-        fitting = min(PIECE // (width * max(widest)), WHOLE // (width * sum(widest)))
-        self.steps = 1 if self._feeds_back() else max(1, fitting)
+        itemsize = np.dtype(dtype).itemsize
+        together = max(1, WHOLE // (batch * sum(widest) * itemsize))
+        self.steps = 1 if self._feeds_back() else min(execution.piece(batch, max(widest), itemsize), together)
         """The steps that a piece may have: more would leave the cache, or need what isn't there yet."""
 
     def _feeds_back(self) -> bool:
@@ -151,22 +151,28 @@ class _Stepped:
 class _Neuron:
     """A neuron that a record resets: x, spikes (T, B, *shape) -> u' (T, B, *shape); ``found`` as there."""
 
-    def __init__(self, operation: Any, state: State, fused: ModuleType | None) -> None:
+    def __init__(self, operation: Operation, state: State, fused: ModuleType | None) -> None:
         self.operation, self.state = operation, state
         self.found: State = {}
-        self._fused = fused if fused and type(operation) in fused.NEURONS else None
+        self._over: Any = fused.clamped if fused and type(operation) in fused.NEURONS else stepped
 
     def __call__(self, x: np.ndarray, spikes: np.ndarray) -> np.ndarray:
-        if self._fused:
-            self.state, fused, self.found = self._fused.clamped(self.operation, self.state, x, spikes)
-            return np.asarray(fused)
-        found, potentials = [], []
-        for row, sent in zip(x, spikes, strict=True):
-            found.append(self.state)
-            potentials.append(self.operation.integrate(np, self.state, row))
-            self.state = self.operation.reset(np, self.state, potentials[-1], sent)
-        self.found = _stacked(found)
-        return np.stack(potentials)
+        potential: np.ndarray
+        self.state, potential, self.found = self._over(self.operation, self.state, x, spikes)
+        return potential
+
+
+def stepped(operation: Any, state: State, x: np.ndarray, spikes: np.ndarray) -> tuple[State, np.ndarray, State]:
+    """A neuron of any kind, bound to the dtype of x, over x while ``spikes`` reset it, (T, B, *shape) each.
+
+    Returns the next state; u' (T, B, *shape); and the state that every step found, (T, B, *shape) each.
+    """
+    found, potentials = [], []
+    for row, sent in zip(x, spikes, strict=True):
+        found.append(state)
+        potentials.append(operation.integrate(np, state, row))
+        state = operation.reset(np, state, potentials[-1], sent)
+    return state, np.stack(potentials), _stacked(found)
 
 
 def _stacked(states: list[State]) -> State:

@@ -16,6 +16,7 @@ from spikestrip.operations import Array, MultiSpikeIF, SpikingOperation, State
 from spikestrip.program import INPUT, Layer, Program
 
 PART_BYTES = 64 << 20
+PIECE = 1 << 20  # bytes of the widest stream in one piece of a raster: larger ones leave the cache
 
 
 @cache
@@ -38,6 +39,11 @@ def parts(samples: int, sample_bytes: int, limit: int | None = None, most: int |
     size = max(1, min(room // max(1, sample_bytes), samples if most is None else most))
     for start in range(0, samples, size):
         yield slice(start, min(start + size, samples))
+
+
+def piece(batch: int, widest: int, itemsize: int) -> int:
+    """How many steps to take at once, where ``widest`` numbers a sample and step is the most that a stream has."""
+    return max(1, PIECE // (batch * widest * itemsize))
 
 
 class Stepper:

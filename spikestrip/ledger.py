@@ -7,11 +7,11 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from spikestrip import execution
 from spikestrip.execution import Stepper
 from spikestrip.operations import COUNTERS, FixedOperation, State, reached
 from spikestrip.program import INPUT, Layer, Program
 
-PIECE = 1 << 20  # bytes of the widest stream in one piece of the raster: larger ones leave the cache
 Events = dict[str, dict[str, np.ndarray]]
 
 
@@ -120,7 +120,7 @@ def _count_folded(program: Program, x: np.ndarray, spikes: Mapping[str, np.ndarr
     batch, steps = x.shape[:2]
     needed = _needed(program)
     widest = max(math.prod(shape) for shape in program.shapes.values())
-    piece = max(1, PIECE // (batch * widest * 8))
+    piece = execution.piece(batch, widest, 8)
     for start in range(0, steps, piece):
         here = slice(start, min(start + piece, steps))
         streams = {

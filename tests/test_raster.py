@@ -7,11 +7,11 @@ import pytest
 from test_onnx_sessions import Foreign
 
 from simulators.backends.numpy import NumpyBackend
-from simulators.backends.raster import RasterBackend, backend, synapses
+from simulators.backends.raster import RasterBackend, synapses
 from simulators.backends.raster.layers import TABLE
 from simulators.conformance import networks
 from simulators.run import simulate
-from spikestrip import ledger
+from spikestrip import execution, ledger
 from spikestrip.execution import Stepper
 from spikestrip.operations import LIF, Affine, Bernoulli, FixedLIF, FixedReadout, FixedS4D, LeakyIntegrator
 from spikestrip.program import INPUT, Layer, Program, chain
@@ -55,8 +55,7 @@ def test_random_networks(neuron, mix, norm, batch, dtype, monkeypatch):
     expected.events = stepped_events(program, x, expected.spikes)
     assert sum(train.sum() for train in expected.spikes.values()) > 0
     same(expected, simulate(program, x, RasterBackend(), dtype))
-    for module in (backend, ledger):
-        monkeypatch.setattr(module, "PIECE", 7 * 8 * batch * hidden)  # pieces of a few steps: states are handed on
+    monkeypatch.setattr(execution, "PIECE", 7 * 8 * batch * hidden)  # pieces of a few steps: states are handed on
     same(expected, simulate(program, x, RasterBackend(), dtype))
 
 

@@ -11,7 +11,7 @@ from typing import Self
 import numpy as np
 
 from deploy.verification.bounds import Arithmetic, Running
-from simulators.clamped import Clamped, Piece
+from simulators.clamped import Clamped, Piece, stepped
 from spikestrip import inputs, ledger
 from spikestrip.operations import (
     GLU,
@@ -385,15 +385,11 @@ def entering(
 
 def decisions(operation: Deciding, entering: np.ndarray, spikes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Signed distance to sending otherwise, and what it sends, (B, T, *shape): of one neuron as in ``potentials``."""
-    shapes = operation.state_shapes(entering.shape[2:])
-    state: State = {name: np.zeros((len(entering), *shape), entering.dtype) for name, shape in shapes.items()}
-    distance, sends = np.empty_like(entering), np.empty_like(entering)
-    for t in range(entering.shape[1]):
-        potential = operation.integrate(np, state, entering[:, t])
-        distance[:, t] = excess(operation, state, potential, spikes[:, t])
-        sends[:, t] = decided(operation, state, potential)
-        state = operation.reset(np, state, potential, spikes[:, t])
-    return distance, sends
+    potential, found = _clamped(operation, entering, spikes)
+    sent = spikes.swapaxes(0, 1)
+    distance = np.asarray(excess(operation, found, potential, sent))
+    sends = np.asarray(decided(operation, found, potential)).astype(entering.dtype)
+    return distance.swapaxes(0, 1), sends.swapaxes(0, 1)
 
 
 def edges(operation: Deciding, entering: np.ndarray, spikes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -412,13 +408,14 @@ def edges(operation: Deciding, entering: np.ndarray, spikes: np.ndarray) -> tupl
 
 def potentials(operation: Deciding, entering: np.ndarray, spikes: np.ndarray) -> np.ndarray:
     """u' (B, T, *shape) of one neuron, fed with ``entering`` and clamped to ``spikes`` of the same shape and dtype."""
+    return _clamped(operation, entering, spikes)[0].swapaxes(0, 1)
+
+
+def _clamped(operation: Deciding, entering: np.ndarray, spikes: np.ndarray) -> tuple[np.ndarray, State]:
+    """u' and the states that each step found, time first, of one neuron from its start."""
     shapes = operation.state_shapes(entering.shape[2:])
     state: State = {name: np.zeros((len(entering), *shape), entering.dtype) for name, shape in shapes.items()}
-    result = np.empty_like(entering)
-    for t in range(entering.shape[1]):
-        result[:, t] = operation.integrate(np, state, entering[:, t])
-        state = operation.reset(np, state, result[:, t], spikes[:, t])
-    return result
+    return stepped(operation, state, entering.swapaxes(0, 1), spikes.swapaxes(0, 1))[1:]
 
 
 def _within(keys: np.ndarray, rows: slice, shape: tuple[int, int, int]) -> np.ndarray:

@@ -13,8 +13,6 @@ from spikestrip.errors import BadInput
 from spikestrip.operations import FixedOperation
 from spikestrip.program import INPUT, Layer, Program
 
-PIECE = 1 << 20  # bytes of the widest stream in one piece of the raster: larger ones leave the cache
-
 
 class RasterBackend:
     """The oracle's spikes and outputs, to the bit, where every operation has an order of its own (docs/raster.md)."""
@@ -46,7 +44,7 @@ class RasterBackend:
         output = np.empty((batch, steps, *program.shapes[program.output]), dtype)
         last = {source: layer.name for layer in program.layers for source in layer.inputs}
         widest = max(math.prod(shape) for shape in program.shapes.values())
-        piece = max(1, PIECE // (batch * widest * np.dtype(dtype).itemsize))
+        piece = execution.piece(batch, widest, np.dtype(dtype).itemsize)
         counting = dtype == "float64" and not any(
             isinstance(layer.operation, FixedOperation) for layer in program.layers
         )
