@@ -49,7 +49,7 @@ class Aim:
             return self.what, aim, "not measured", "-"
         value = found[0][self.column]
         reached = value <= self.limit if self.at_most else value >= self.limit
-        return self.what, aim, cell(value), "reached" if reached else "**missed**"
+        return self.what, aim, cell(value), verdict(reached)
 
 
 RASTER = "raster beside its oracle, engine and ledger, times, batch"
@@ -76,13 +76,16 @@ LINEAR = 1.1
 """An exponent up to which a growth counts as linear: it is a fit to a few measured times."""
 
 
+def verdict(reached: bool) -> str:
+    return "reached" if reached else "**missed**"
+
+
 def growth_cells(reports: Reports) -> tuple[str, ...]:
     """The same of what grows worst with T, B or the number of blocks; with H a mix's weights are its square."""
     rows = [row for row in reports["growth"]["tables"]["exponents"] if row["axis"] != "H" and row["exponent"]]
     worst = max(rows, key=lambda row: row["exponent"])
     said = f"growth with T, B and blocks, largest exponent ({worst['what']}, with {worst['axis']})"
-    verdict = "reached" if worst["exponent"] <= LINEAR else "**missed**"
-    return said, f"linear: at most {LINEAR}", cell(worst["exponent"]), verdict
+    return said, f"linear: at most {LINEAR}", cell(worst["exponent"]), verdict(worst["exponent"] <= LINEAR)
 
 
 def cell(value: Any) -> str:
