@@ -27,6 +27,10 @@ from torch import Tensor, nn
 from train.memory import keep_freed
 
 FORMS = ("scan", "fused", "block", "sdn")
+SINCE = (
+    {"scan": {"parallel": "scan"}, "fused": {"parallel": "fused"}},
+    {"P-SpikeSSM": {"model": "pspikessm", "reset": "none"}},
+)  # for each the first one is in BEFORE too
 BEFORE = "8d02500"  # the last commit of the day on which the aim was set
 
 
@@ -62,8 +66,8 @@ def forms(options: dict[str, int], batch: int, length: int, turns: int) -> tuple
     return [row | {"samples_s": measuring.significant(1000 * batch / row["ms"])} for row in rows], absent
 
 
-def since(options: dict[str, int], batch: int, length: int, turns: int) -> list[Row]:
-    """This tree's forms beside the scan of BEFORE, processes that take turns; no row where git has no such commit."""
+def since(forms: dict[str, dict[str, Any]], options: dict[str, int], batch: int, length: int, turns: int) -> list[Row]:
+    """Our ``forms`` beside the first of BEFORE, processes that take turns; no row where git has no such commit."""
     with tempfile.TemporaryDirectory() as folder, ExitStack() as children:
         before = Path(folder)
         command = ["git", "archive", BEFORE, "train", "spikestrip"]
@@ -75,12 +79,14 @@ def since(options: dict[str, int], batch: int, length: int, turns: int) -> list[
             return []
         finally:
             archive.communicate()
-        timers = {}
-        for name, form, tree in ((f"{BEFORE}, scan", "scan", before), ("scan", "scan", ROOT), ("fused", "fused", ROOT)):
-            code = child_code(options | {"parallel": form}, batch, length)
-            timers[name] = children.enter_context(Child(code, "process_time", tree=tree))
+        first = next(iter(forms))
+        made = {f"{BEFORE}, {first}": (forms[first], before)} | {name: (form, ROOT) for name, form in forms.items()}
+        timers = {
+            name: children.enter_context(Child(child_code(options | form, batch, length), "process_time", tree=tree))
+            for name, (form, tree) in made.items()
+        }
         times = measuring.take_turns(timers, turns)
-    return measuring.compared(times, f"{BEFORE}, scan", "step", **options, batch=batch, L=length)
+    return measuring.compared(times, f"{BEFORE}, {first}", "step", **options, batch=batch, L=length)
 
 
 def child_code(options: dict[str, Any], batch: int, length: int) -> str:
@@ -103,7 +109,9 @@ def measure(smoke: bool) -> Tables:
     sizes = ((steps.TINY, 1),) if smoke else ((steps.SMNIST, 41), (steps.LARGER, 7))
     return {
         "forms": rows,
-        "since": [row for options, turns in sizes for row in since(options, batch, length, turns)],
+        "since": [
+            row for each in SINCE for options, turns in sizes for row in since(each, options, batch, length, turns)
+        ],
         "absent": absent,
     }
 

@@ -89,12 +89,13 @@ def sampler(width: int, layer: int = 0) -> SpikeSampler:
 
 def test_the_sampler_is_its_equation_drawn_step_by_step():
     layer = sampler(5, layer=3)
-    z = torch.randn(4, 5, 30, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-    spikes = layer(z, seed=99, first_sample=10).detach().numpy()
+    steps, seed = 150, 99 << 32 | 7
+    z = torch.randn(4, 5, steps, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    spikes = layer(z, seed, first_sample=10).detach().numpy()
     a, b = np.linspace(0.5, 2, 5, dtype=np.float32), np.linspace(-0.2, 0.3, 5, dtype=np.float32)
-    for t in range(30):
+    for t in range(steps):
         p = np.clip(a.astype(float) * z[:, :, t].numpy() + b.astype(float), 0, 1)
-        r = [[python_philox([n, t // 4, 3, 10 + i], 99)[t % 4] // 256 / 2**24 for n in range(5)] for i in range(4)]
+        r = [[python_philox([n, t // 4, 3, 10 + i], seed)[t % 4] // 256 / 2**24 for n in range(5)] for i in range(4)]
         np.testing.assert_array_equal(spikes[:, :, t], np.array(r) < p)
     assert 0.1 < spikes.mean() < 0.9
 
@@ -128,6 +129,24 @@ def test_the_gradient_is_that_of_the_expectation():
     np.testing.assert_allclose(z.grad.numpy(), [[[0, 10 * slope, 0] for slope in a]])
     np.testing.assert_allclose(layer.a.grad.numpy(), np.multiply(10, middle))
     np.testing.assert_allclose(layer.b.grad.numpy(), [10.0] * 3)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("steps", [1, 63, 200])
+def test_the_gradient_is_a_clamps(dtype, steps):
+    random = torch.Generator().manual_seed(steps)
+    z, weight = (torch.randn(3, 4, steps, dtype=dtype, generator=random) for _ in range(2))
+    z[0, 0, 0], z[1, 0, 0] = 0, 1  # the ends of the clamp have its slope
+    ours = SpikeSampler(4, 0).to(dtype)
+    with torch.no_grad():
+        ours.a[1:], ours.b[1:] = torch.tensor([0.5, 1.7, -1]), torch.tensor([0.1, 0.3, 0.9])
+    x = z.clone().requires_grad_()
+    (ours(x, seed=1) * weight).sum().backward()
+    a, b, y = (each.detach().clone().requires_grad_() for each in (ours.a, ours.b, z))
+    (torch.clamp(a[:, None] * y + b[:, None], 0, 1) * weight).sum().backward()
+    assert torch.equal(x.grad, y.grad)
+    torch.testing.assert_close(ours.a.grad, a.grad, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(ours.b.grad, b.grad, rtol=1e-5, atol=1e-5)
 
 
 def test_nan_is_refused():

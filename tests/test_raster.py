@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from test_onnx_sessions import Foreign
@@ -12,8 +14,10 @@ from simulators.backends.raster.layers import TABLE
 from simulators.conformance import networks
 from simulators.run import simulate
 from spikestrip import execution, ledger
+from spikestrip.errors import BadInput
 from spikestrip.execution import Stepper
 from spikestrip.operations import LIF, Affine, Bernoulli, FixedLIF, FixedReadout, FixedS4D, LeakyIntegrator
+from spikestrip.operations.bernoulli import LAP
 from spikestrip.program import INPUT, Layer, Program, chain
 from spikestrip.trace import Trace
 
@@ -118,11 +122,39 @@ def test_ties_fire_alike():
     same(simulate(program, x, NumpyBackend()), simulate(program, x, RasterBackend()))
 
 
-def test_random_spikes_are_drawn_alike():
-    rng = np.random.default_rng(0)
-    program = chain((4,), [("n00", Bernoulli(np.ones(4, np.float32), np.full(4, 0.5, np.float32), seed=3))])
-    x = rng.normal(0, 0.3, (3, 40, 4)).astype(np.float32)
-    same(simulate(program, x, NumpyBackend()), simulate(program, x, RasterBackend()))
+@pytest.mark.parametrize("steps", [1, 40, 700])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_random_spikes_are_drawn_alike(steps: int, dtype: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(steps)
+    a, b = rng.normal(1, 0.3, 5).astype(np.float32), rng.normal(0.4, 0.2, 5).astype(np.float32)
+    program = chain((5,), [("n00", Bernoulli(a, b, seed=3 << 40 | 9, layer=6, first_sample=11))])
+    x = rng.normal(0, 0.3, (3, steps, 5)).astype(np.float32)
+    ours = simulate(program, x, RasterBackend(), dtype)
+    same(simulate(program, x, NumpyBackend(), dtype), ours)
+    monkeypatch.setattr(execution, "PIECE", 7 * 8 * 3 * 5)  # pieces of a few steps, in the midst of a counter's four
+    same(ours, simulate(program, x, RasterBackend(), dtype))
+
+
+def test_a_stream_is_drawn_on_past_a_lap() -> None:
+    operation = Bernoulli(np.ones(2, np.float32), np.zeros(2, np.float32), seed=3)
+    x = np.full((9, 4, 2), 0.5, np.float32)
+    state = {"step": np.full((4, 2), LAP - 5, np.float32), "lap": np.full((4, 2), 3, np.float32)}
+    after, spikes = TABLE[Bernoulli](operation, state, x)
+    expected, stepped = operation.over(np, state, x)
+    np.testing.assert_array_equal(spikes, stepped)
+    for name in ("step", "lap"):
+        np.testing.assert_array_equal(after[name], expected[name])
+        assert after[name].dtype == np.float32
+
+
+def test_a_probability_that_overflows_is_refused() -> None:
+    big = np.full(2, 1e38, np.float32)
+    program = chain((2,), [("n00", Bernoulli(big, np.zeros(2, np.float32)))])
+    x = np.zeros((3, 20, 2), np.float32)
+    x[1, 7, 1] = 1e30
+    for backend in (NumpyBackend(), RasterBackend()):
+        with pytest.raises(BadInput, match="n00: state 'step' is no longer finite"):
+            simulate(program, x, backend, "float32")
 
 
 def test_what_feeds_back_is_stepped_and_said():

@@ -19,7 +19,7 @@ from train.config import Config
 from train.neurons.methods import default_method, spikes
 from train.neurons.neuron import Neuron
 from train.neurons.sdn import Surrogate
-from train.norms import make_dropout, make_norm, normalise
+from train.norms import make_dropout, make_norm, normalise, over_channels
 from train.pspikessm import ProbabilisticBlock
 from train.ssm import S4D
 
@@ -108,7 +108,7 @@ class Block(nn.Module):
         else:
             fired = self.neuron(self.ssm(z))
         z = self.dropout(fired) if self.config.drop_spikes else fired
-        z = self.mix(z.transpose(1, 2)).transpose(1, 2) if self.neuron.fused else _over_channels(self.mix, z)
+        z = self.mix(z.transpose(1, 2)).transpose(1, 2) if self.neuron.fused else over_channels(self.mix, z)
         if self.config.mix == "glu":
             z = F.glu(z, dim=1)
         x = x + self.dropout(z)
@@ -164,7 +164,7 @@ class Network(nn.Module):
         elif fused:
             x = self.encoder(x).transpose(1, 2)
         else:
-            x = _over_channels(self.encoder, x.transpose(1, 2))
+            x = over_channels(self.encoder, x.transpose(1, 2))
         trains = []
         for block in self.blocks:
             x, fired = block(x, first_sample)
@@ -172,8 +172,3 @@ class Network(nn.Module):
         if self.config.readout == "mean":
             return self.head(x.sum(dim=-1) / x.shape[-1]), trains  # a mean's gradient would take memory like x's
         return self.head(x.transpose(1, 2)), trains
-
-
-def _over_channels(linear: nn.Linear, x: Tensor) -> Tensor:
-    """``linear`` over the channels of x (B, C, L), without moving time to the last place and back."""
-    return torch.baddbmm(linear.bias[:, None], linear.weight.expand(len(x), -1, -1), x)

@@ -1,7 +1,8 @@
-"""The norm over features and the dropout of a block, on streams (B, H, L)."""
+"""The norm, the dropout and the linear map over features of a block, on streams (B, H, L)."""
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
 from train.options import Norm
@@ -30,3 +31,8 @@ def normalise(norm: nn.Module, x: Tensor) -> Tensor:
         return rows.view(len(x), -1, x.shape[1]).transpose(1, 2)
     result: Tensor = norm(x)
     return result
+
+
+def over_channels(linear: nn.Linear, x: Tensor) -> Tensor:
+    """``linear`` over the channels of x (B, C, L), without moving time to the last place and back."""
+    return torch.baddbmm(linear.bias[:, None], linear.weight.expand(len(x), -1, -1), x)

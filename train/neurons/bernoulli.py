@@ -11,6 +11,8 @@ draws step by step (``spikestrip.draws``).
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -19,7 +21,8 @@ from torch import Tensor, nn
 
 from spikestrip.draws import draw_sequence, fires
 from spikestrip.errors import BadInput
-from train.norms import make_norm, normalise
+from train.neurons.checks import require
+from train.norms import make_norm, normalise, over_channels
 from train.options import Norm
 
 
@@ -52,9 +55,12 @@ class SpikeSampler(nn.Module):
 
         Raises BadInput where a*z + b isn't finite (NaN would pass for silence).
         """
+        if z.device.type == "cpu":
+            from train.neurons import sampled  # numba
+
+            return sampled.run(z, self.a, self.b, seed, self.layer, first_sample)
         drive = self.a[:, None] * z + self.b[:, None]
-        if not bool(drive.isfinite().all()):
-            raise BadInput("sampler input", "holds NaN or infinity")
+        require(torch.isfinite(drive), not_finite)
         batch, width, length = z.shape
         sample = torch.arange(first_sample, first_sample + batch, device=z.device)[:, None]
         neuron = torch.arange(width, device=z.device)[None]
@@ -62,7 +68,11 @@ class SpikeSampler(nn.Module):
         return Bernoulli.apply(torch.clamp(drive, 0, 1), draws)
 
 
-ACTIVATIONS = {"gelu": nn.GELU, "relu": nn.ReLU, "glu": nn.GLU}
+def not_finite() -> BadInput:
+    return BadInput("sampler input", "holds NaN or infinity")
+
+
+ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {"gelu": nn.GELU, "relu": nn.ReLU, "glu": partial(nn.GLU, dim=1)}
 
 
 class SpikeMixer(nn.Module):
@@ -80,7 +90,8 @@ class SpikeMixer(nn.Module):
 
     def forward(self, spikes: Tensor) -> Tensor:
         """(B, H, L) -> (B, H, L)."""
-        return self.activation(self.linear(spikes.transpose(1, 2))).transpose(1, 2)
+        mixed: Tensor = self.activation(over_channels(self.linear, spikes))
+        return mixed
 
 
 class FuseClamp(nn.Module):

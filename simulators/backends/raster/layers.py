@@ -13,10 +13,13 @@ import numpy as np
 
 from simulators.backends.raster import kernels, synapses
 from simulators.backends.raster.ssm import Modes
+from spikestrip.compiled_draws import fire
+from spikestrip.draws import words_of
 from spikestrip.operations import (
     LIF,
     S4D,
     Affine,
+    Bernoulli,
     FixedLIF,
     FixedReadout,
     FixedS4D,
@@ -25,6 +28,7 @@ from spikestrip.operations import (
     RefractoryLIF,
     State,
 )
+from spikestrip.operations.bernoulli import LAP
 from spikestrip.operations.fixed import looped
 
 Seen = tuple[np.ndarray, ...]
@@ -119,10 +123,26 @@ def _leaky(operation: LeakyIntegrator, state: State, x: np.ndarray) -> tuple[Sta
     return {"u": u.reshape(x.shape[1:])}, y.reshape(x.shape)
 
 
+def _bernoulli(operation: Bernoulli, state: State, x: np.ndarray) -> tuple[State, np.ndarray]:
+    step = state["step"]
+    if not np.isfinite(step).all():
+        return operation.over(np, state, x)
+    start = int(step.flat[0]) + LAP * int(state["lap"].flat[0])  # all elements count the same
+    z = np.ascontiguousarray(np.moveaxis(x, 0, -1)).reshape(-1, len(x))
+    spikes, finite = np.empty_like(z), np.empty(len(z), bool)
+    counters = (*words_of(operation.seed), operation.layer, operation.first_sample, start)
+    fire(0, len(z), z, operation.a, operation.b, *map(np.uint64, counters), spikes, finite)
+    lap, step = divmod(start + len(x), LAP)
+    after = np.where(finite, x.dtype.type(step), np.nan).astype(x.dtype).reshape(x.shape[1:])
+    fired = np.moveaxis(spikes.reshape(*x.shape[1:], len(x)), -1, 0)
+    return {"step": after, "lap": np.full_like(after, lap)}, np.ascontiguousarray(fired)
+
+
 TABLE: dict[type[Operation], Callable[[Any, State, np.ndarray], tuple[State, np.ndarray]]] = {
     LIF: _fired,
     RefractoryLIF: _fired,
     LeakyIntegrator: _leaky,
+    Bernoulli: _bernoulli,
     FixedS4D: looped.s4d,
     FixedLIF: looped.lif,
     FixedReadout: looped.readout,
