@@ -16,6 +16,7 @@ from train.networks import Network
 from train.neurons.methods import spikes
 from train.neurons.neuron import Neuron
 from train.run import command
+from train.score import spiking_rates
 from train.ssm import S4D
 
 SMALL = {"d_input": 1, "d_output": 3, "d_model": 16, "d_state": 2, "layers": 1, "parallel": "fused"}
@@ -34,9 +35,11 @@ def parts(shape, modes, kind, dtype, gradient="bptt"):
 
 
 def gradients(fired, same, x, ssm, neuron):
-    """Spikes, and the gradients of all that they depend on, where x is used beside the spikes too."""
+    """Spikes, and the gradients of all that they depend on, where x and the rate are used beside the spikes too."""
     weight = torch.linspace(-1, 1, fired.numel(), dtype=torch.float64).cos().to(fired.dtype).view(fired.shape)
-    loss = (fired * weight).sum() + (same * weight.square()).sum()
+    rate = spiking_rates([fired])[0]
+    torch.testing.assert_close(rate, fired.mean())
+    loss = (fired * weight).sum() + (same * weight.square()).sum() + fired.numel() * rate.square()
     return [fired, *torch.autograd.grad(loss, [x, *neuron.parameters.values(), *ssm.parameters()])]
 
 
@@ -57,6 +60,14 @@ def test_float64_is_the_layer_then_the_neuron(shape, modes, kind, gradient):
     assert torch.equal(fired, expected)
     for a, b in zip(found, wanted, strict=True):
         assert (a - b).abs().max() <= 1e-11 * b.abs().max()
+
+
+def test_the_rate_alone_has_the_gradient_of_a_mean():
+    x, ssm, neuron = parts((2, 3, 37), 5, "hard", torch.float64)
+    (ours,) = torch.autograd.grad(spiking_rates([fused.spikes(x, ssm, neuron)[0]])[0], x)
+    (expected,) = torch.autograd.grad(spikes(ssm(x), neuron, "scan").mean(), x)
+    torch.testing.assert_close(ours, expected)
+    assert expected.abs().max() > 0
 
 
 def test_float32_gradients_are_within_1e_5_of_float64():

@@ -103,7 +103,7 @@ def forward_kernel(kind: str) -> Callable[..., Any]:
 
     def forward(  # type: ignore[no-untyped-def]
         first, end, x, steps, width, segment, leaves, enters, carries, tau_h, vth_h, tau_r_h, uth_h, spikes,
-        kept, last,
+        kept, last, fired,
     ):  # fmt: skip
         digest  # noqa: B018
         batch = x.size // (steps * width)
@@ -120,6 +120,7 @@ def forward_kernel(kind: str) -> Callable[..., Any]:
             leave, enter, carry = leaves[tile], enters[tile], carries[tile]
             tau, vth = spread(tau_h, rows, scratch), spread(vth_h, rows, scratch)
             tau_r, uth = spread(tau_r_h, rows, scratch), spread(uth_h, rows, scratch)
+            count = tau * 0
             for b in range(samples, min(samples + SAMPLES, batch)):
                 u, r = tau * 0, tau * 0
                 z[: 2 * modes * W] = 0
@@ -136,7 +137,10 @@ def forward_kernel(kind: str) -> Callable[..., Any]:
                     for i in range(n):
                         _, s, u, r = step(load(y, i * W), u, r, tau, vth, tau_r, uth)
                         put(spikes, start + i * width, lanes, s, scratch)
+                        count = count + s
                 store(last, (b * tiles + tile) * W, u)
+            store(scratch, 0, count)
+            fired[task] = scratch[:lanes].sum()
 
     return compiled(forward)
 
@@ -148,7 +152,7 @@ def backward_kernel(kind: str, surrogate: str, through_time: bool) -> Callable[.
 
     def backward(  # type: ignore[no-untyped-def]
         first, end, x, steps, width, segment, leaves, enters, carries, tau_h, vth_h, tau_r_h, uth_h, kept,
-        grad, beside, grad_x, sums, grad_leaves, grad_enters, grad_carries,
+        grad, of_rate, beside, grad_x, sums, grad_leaves, grad_enters, grad_carries,
     ):  # fmt: skip
         digest  # noqa: B018
         batch = x.size // (steps * width)
@@ -196,8 +200,8 @@ def backward_kernel(kind: str, surrogate: str, through_time: bool) -> Callable[.
                             continue
                         fetch(grad, start + i * width, lanes, scratch, 0)
                         grad_u, grad_r, grad_v, of_tau, of_vth, of_tau_r, of_uth = back(
-                            load(scratch, 0), load(y, i * W), load(resistances, i * W), grad_u, grad_r, grad_v,
-                            tau, vth, tau_r, uth, inverse,
+                            load(scratch, 0) + of_rate, load(y, i * W), load(resistances, i * W),
+                            grad_u, grad_r, grad_v, tau, vth, tau_r, uth, inverse,
                         )  # fmt: skip
                         sum_tau, sum_vth = sum_tau + of_tau, sum_vth + of_vth
                         sum_tau_r, sum_uth = sum_tau_r + of_tau_r, sum_uth + of_uth

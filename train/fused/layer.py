@@ -36,12 +36,15 @@ def _of_channels(sums: np.ndarray, like: Tensor) -> Tensor:
 
 
 class Fused(torch.autograd.Function):
-    """(B, L, H) -> spikes (B, L, H), and the input itself: what else uses it gives its gradient to the same pass."""
+    """(B, L, H) -> spikes (B, L, H), their mean, and the input itself.
+
+    What uses the mean or the input gives its gradient to the same pass, in the place of one more sum of that size.
+    """
 
     @staticmethod
     def forward(
         ctx: Any, x: Tensor, neuron: Neuron, leave: Tensor, enter: Tensor, carry: Tensor, *parameters: Tensor
-    ) -> tuple[Tensor, Tensor]:
+    ) -> tuple[Tensor, Tensor, Tensor]:
         batch, steps, width = x.shape
         tiles, segment = -(-width // W), segment_length(steps)
         arrays = [p.expand(width).contiguous().numpy() for p in parameters]
@@ -50,22 +53,27 @@ class Fused(torch.autograd.Function):
         spikes = empty(x.shape, x.dtype)
         kept = x.new_empty(batch * tiles * -(-steps // segment), (2 + enter.shape[2]) * W)
         last = x.new_empty(batch * tiles * W)
-        outputs = (spikes.numpy().reshape(-1), kept.numpy(), last.numpy())
         tasks = tiles * -(-batch // SAMPLES)
+        fired = np.empty(tasks)
+        outputs = (spikes.numpy().reshape(-1), kept.numpy(), last.numpy(), fired)
         on_threads(forward_kernel(neuron.kind), tasks, x.numel(), x.numpy().reshape(-1), *shape, *outputs)
         check_finite(last)
         ctx.save_for_backward(x, leave, enter, carry, kept, *parameters)
         ctx.neuron, ctx.shape, ctx.tasks = neuron, shape, tasks
         ctx.set_materialize_grads(False)
-        return spikes, x
+        return spikes, x.new_tensor(fired.sum() / x.numel()), x
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad: Tensor | None, beside: Tensor | None) -> tuple[Tensor | None, ...]:
+    def backward(
+        ctx: Any, grad: Tensor | None, of_rate: Tensor | None, beside: Tensor | None
+    ) -> tuple[Tensor | None, ...]:
         neuron: Neuron = ctx.neuron
         x, leave, enter, carry, kept, *parameters = ctx.saved_tensors
-        if grad is None:
+        if grad is None and of_rate is None:
             return (beside, *[None] * (4 + len(parameters)))
+        grad = torch.zeros_like(x) if grad is None else grad
+        each = x.numpy().dtype.type(0 if of_rate is None else of_rate.item() / x.numel())
         beside = x.new_empty(0) if beside is None else beside
         width = x.shape[2]
         grad_x = empty(x.shape, x.dtype)
@@ -73,7 +81,7 @@ class Fused(torch.autograd.Function):
         sums = np.zeros((4, ctx.tasks * W))
         flat = [array.contiguous().numpy().reshape(-1) for array in (grad, beside, grad_x)]
         kernel = backward_kernel(neuron.kind, neuron.surrogate, neuron.gradient == "bptt")
-        arguments = (*ctx.shape, kept.numpy(), *flat, sums, *of_tables)
+        arguments = (*ctx.shape, kept.numpy(), flat[0], each, *flat[1:], sums, *of_tables)
         on_threads(kernel, ctx.tasks, x.numel(), x.numpy().reshape(-1), *arguments)
         tiles = -(-width // W)
         of_rows = torch.from_numpy(sums.reshape(4, -1, tiles * W).sum(1)[:, :width]).to(x.dtype)
@@ -98,5 +106,7 @@ def spikes(x: Tensor, ssm: S4D, neuron: Neuron) -> tuple[Tensor, Tensor]:
     response, enter, leave, carry = tables(a, w, ssm.D.double(), T)
     leave = torch.cat((leave, toeplitz(response).mT), -1)
     lanes = [table.to(x.dtype) for table in (leave, enter, torch.view_as_real(carry).flatten(1).unsqueeze(1))]
-    fired, same = Fused.apply(x.transpose(1, 2).contiguous(), neuron, *lanes, *neuron.parameters.values())
-    return fired.transpose(1, 2), same.transpose(1, 2)
+    fired, rate, same = Fused.apply(x.transpose(1, 2).contiguous(), neuron, *lanes, *neuron.parameters.values())
+    train = fired.transpose(1, 2)
+    train.rate = rate  # for train.score.spiking_rates
+    return train, same.transpose(1, 2)
