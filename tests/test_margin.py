@@ -86,6 +86,13 @@ def test_every_form_is_watched(method: str) -> None:
     assert len(found) == 2  # no longer watched
 
 
+def test_a_form_that_holds_no_currents_widens_none() -> None:
+    for parallel in ("fused", "scan:1,fused:1"):
+        with pytest.raises(BadInput, match=r"--margin: needs each layer's input current"):
+            Experiment(margin=0.1, epochs=2, parallel=parallel).recipe()
+    assert Experiment(epochs=2, parallel="fused").recipe().margin is None
+
+
 def test_drawn_spikes_have_no_margin_to_widen() -> None:
     network = Network(Config(model="pspikessm", reset="none", d_input=1, d_output=3, d_model=8, d_state=2, layers=1))
     with pytest.raises(BadInput, match="draws its spikes"), hinges(network, 0.3):

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from spikestrip.errors import BadInput
 from train.options import TrainingOptions
 
 SSM_PARAMETERS = ("log_dt", "log_A_real", "A_imag", "B")
@@ -26,6 +27,8 @@ class Recipe(TrainingOptions):
     ``seed``; 0 keeps all. label_smoothing: share of the target that all classes get alike.
     shift: pixels by which each training image is moved at most, up or down and to a side (train.augmentation).
     minutes: wall-clock time after which training ends, if its epochs haven't; see ``factor``.
+
+    Raises BadInput for a margin where an epoch's method holds no currents to measure it by.
     """
 
     schedule: tuple[tuple[str, int], ...]
@@ -33,6 +36,12 @@ class Recipe(TrainingOptions):
     margin_weight: float = 1.0
     train_samples: int = 0
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.margin is not None and any(method == "fused" for method, _ in self.schedule):
+            raise BadInput(
+                "--margin", "needs every layer's input current, which --parallel fused doesn't hold; use scan"
+            )
 
     @property
     def epochs(self) -> int:
