@@ -40,7 +40,7 @@ class Recipe(TrainingOptions):
     def __post_init__(self) -> None:
         if self.margin is not None and any(method == "fused" for method, _ in self.schedule):
             raise BadInput(
-                "--margin", "needs every layer's input current, which --parallel fused doesn't hold; use scan"
+                "--margin", "needs each layer's input current, which --parallel fused doesn't hold; use scan"
             )
 
     @property
