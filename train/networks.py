@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from train.config import Config
+from train.neurons.bits import Bits
 from train.neurons.methods import default_method, spikes
 from train.neurons.neuron import Neuron
 from train.neurons.sdn import Surrogate
@@ -94,17 +95,18 @@ class Block(nn.Module):
         self.dropout = make_dropout(config.dropout, config.tie_dropout)
         self.norm = make_norm(config.norm, width)
 
-    def forward(self, x: Tensor, first_sample: int = 0) -> tuple[Tensor, list[Tensor]]:
+    def forward(self, x: Tensor, first_sample: int = 0) -> tuple[Tensor, Sequence[Tensor | Bits]]:
         """(B, H, L) -> the block's output (B, H, L) and its spikes (B, H, L); the samples' numbers don't matter."""
         z = normalise(self.norm, x) if self.config.prenorm else x
         if self.neuron.fused:
             from train import fused  # numba
 
-            fired, same = fused.spikes(z, self.ssm, self.neuron.neuron(z.dtype))
+            neuron = self.neuron.neuron(z.dtype)
+            if not self.config.prenorm and fused.holds(self.mix, self.norm, self.dropout, z):
+                out, bits = fused.block(z, self.ssm, neuron, self.mix, self.norm)
+                return out, [bits]
+            fired, same = fused.spikes(z, self.ssm, neuron)
             x = x if self.config.prenorm else same
-            rows, beside = fired.transpose(1, 2), x.transpose(1, 2)
-            if not self.config.prenorm and fused.holds(self.mix, self.norm, self.dropout, beside):
-                return fused.mixed(rows, beside, self.mix, self.norm).transpose(1, 2), [fired]
         else:
             fired = self.neuron(self.ssm(z))
         z = self.dropout(fired) if self.config.drop_spikes else fired
@@ -149,12 +151,12 @@ class Network(nn.Module):
             if isinstance(module, SpikingNeuron):
                 module.sdn = surrogate
 
-    def forward(self, x: Tensor, first_sample: int = 0) -> tuple[Tensor, list[Tensor]]:
+    def forward(self, x: Tensor, first_sample: int = 0) -> tuple[Tensor, Sequence[Tensor | Bits]]:
         """x: (B, L, d_input), or token ids (B, L) or (B, L, 1) if ``tokens``.
 
         The rows are the samples first_sample, first_sample + 1, ...: random spikes are drawn by that number.
         Returns logits, (B, d_output) for a mean-pool readout or (B, L, d_output), and the spikes (B, H, L) of each
-        spiking layer.
+        spiking layer: in training by ``fused`` they are Bits.
         """
         fused = all(isinstance(block, Block) and block.neuron.fused for block in self.blocks)
         if self.config.tokens:
@@ -165,7 +167,7 @@ class Network(nn.Module):
             x = self.encoder(x).transpose(1, 2)
         else:
             x = over_channels(self.encoder, x.transpose(1, 2))
-        trains = []
+        trains: list[Tensor | Bits] = []
         for block in self.blocks:
             x, fired = block(x, first_sample)
             trains += fired

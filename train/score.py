@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from train.building import AnyNetwork
+from train.neurons.bits import Bits
 from train.neurons.checks import later
 from train.ranks import ALONE, Ranks
 from train.tasks import Split
@@ -56,7 +57,7 @@ class _Rate(torch.autograd.Function):
         return (gradients[0] / ctx.shape.numel()).expand(ctx.shape)
 
 
-def spiking_rates(trains: list[Tensor]) -> Tensor:
+def spiking_rates(trains: Sequence[Tensor | Bits]) -> Tensor:
     """Spikes a neuron and step of each layer's train (B, H, L): (layers,), differentiable.
 
     ``train.fused`` counts them as it makes them, and tells ``rate`` of its trains.

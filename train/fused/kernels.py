@@ -26,7 +26,7 @@ from numba.extending import register_jitable
 from train.fused.product import ROWS, product
 from train.neurons._kernels import DIGEST as NEURON
 from train.neurons._kernels import aligned, compiled, spread, step_back, step_on
-from train.neurons._lanes import LINE, W, load, store
+from train.neurons._lanes import LINE, W, bits, load, store
 
 T = 16  # steps of a block
 SEGMENT = 32 * T  # steps between two kept states, at most
@@ -103,7 +103,7 @@ def forward_kernel(kind: str) -> Callable[..., Any]:
 
     def forward(  # type: ignore[no-untyped-def]
         first, end, x, steps, width, segment, leaves, enters, carries, tau_h, vth_h, tau_r_h, uth_h, spikes,
-        kept, last, fired,
+        words, kept, last, fired,
     ):  # fmt: skip
         digest  # noqa: B018
         batch = x.size // (steps * width)
@@ -121,6 +121,7 @@ def forward_kernel(kind: str) -> Callable[..., Any]:
             tau, vth = spread(tau_h, rows, scratch), spread(vth_h, rows, scratch)
             tau_r, uth = spread(tau_r_h, rows, scratch), spread(uth_h, rows, scratch)
             count = tau * 0
+            used = np.uint32((1 << lanes) - 1)
             for b in range(samples, min(samples + SAMPLES, batch)):
                 u, r = tau * 0, tau * 0
                 z[: 2 * modes * W] = 0
@@ -136,7 +137,10 @@ def forward_kernel(kind: str) -> Callable[..., Any]:
                     z[: 2 * modes * W] = z[end_state : end_state + 2 * modes * W]
                     for i in range(n):
                         _, s, u, r = step(load(y, i * W), u, r, tau, vth, tau_r, uth)
-                        put(spikes, start + i * width, lanes, s, scratch)
+                        if spikes.size:
+                            put(spikes, start + i * width, lanes, s, scratch)
+                        if words.size:
+                            words[(b * steps + number * segment + i) * tiles + tile] = bits(s) & used
                         count = count + s
                 store(last, (b * tiles + tile) * W, u)
             store(scratch, 0, count)

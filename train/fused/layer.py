@@ -35,6 +35,52 @@ def _of_channels(sums: np.ndarray, like: Tensor) -> Tensor:
     return lanes.movedim(-1, 1).flatten(0, 1)[:channels].to(like.dtype)
 
 
+class Layer:
+    """S4D and the neuron that it feeds, over x (B, L, H): what both passes need beside x, and what forward keeps."""
+
+    def __init__(self, x: Tensor, neuron: Neuron, tables: tuple[Tensor, ...], parameters: tuple[Tensor, ...]) -> None:
+        batch, steps, width = x.shape
+        self.neuron, self.tables, self.parameters = neuron, tables, parameters
+        self.tiles, segment = tiles_of(width), segment_length(steps)
+        arrays = [p.expand(width).contiguous().numpy() for p in parameters]
+        arrays += arrays[:1] * (4 - len(arrays))  # tau stands in for the tau_r and uth that aren't there
+        self.lanes = [_in_lanes(table) for table in tables]
+        self.arguments = (steps, width, segment, *self.lanes, *arrays)
+        self.kept = x.new_empty(batch * self.tiles * -(-steps // segment), (2 + tables[1].shape[2]) * W).numpy()
+        self.tasks = self.tiles * -(-batch // SAMPLES)
+
+    def forward(self, x: Tensor, spikes: np.ndarray, words: np.ndarray) -> float:
+        """The rate. Writes spikes (B * L * H), and as bits words (B * L * tiles) uint32; not the one that is empty."""
+        last = x.new_empty(len(x) * self.tiles * W)
+        fired = np.empty(self.tasks)
+        arrays = (x.numpy().reshape(-1), *self.arguments, spikes, words, self.kept, last.numpy(), fired)
+        on_threads(forward_kernel(self.neuron.kind), self.tasks, x.numel(), *arrays)
+        check_finite(last)
+        return float(fired.sum()) / x.numel()
+
+    def backward(self, x: Tensor, grad: Tensor, of_rate: float, beside: Tensor) -> list[Tensor]:
+        """Gradients of x, of the tables and of the neuron's parameters, from those of spikes and rate.
+
+        beside: the gradient of x by all else that uses it, which joins it in the same pass; empty for none.
+        """
+        width, neuron = x.shape[2], self.neuron
+        grad_x = empty(x.shape, x.dtype)
+        of_tables = [np.zeros((self.tasks, lanes.shape[1]), lanes.dtype) for lanes in self.lanes]
+        sums = np.zeros((4, self.tasks * W))
+        flat = [array.contiguous().numpy().reshape(-1) for array in (x, grad, beside, grad_x)]
+        each = flat[0].dtype.type(of_rate / x.numel())
+        kernel = backward_kernel(neuron.kind, neuron.surrogate, neuron.gradient == "bptt")
+        arguments = (flat[0], *self.arguments, self.kept, flat[1], each, *flat[2:], sums, *of_tables)
+        on_threads(kernel, self.tasks, x.numel(), *arguments)
+        of_rows = torch.from_numpy(sums.reshape(4, -1, self.tiles * W).sum(1)[:, :width]).to(x.dtype)
+        gradients = [_of_channels(found, like) for found, like in zip(of_tables, self.tables, strict=True)]
+        return [grad_x, *gradients, *(of_rows[i].sum_to_size(p.shape) for i, p in enumerate(self.parameters))]
+
+
+def tiles_of(width: int) -> int:
+    return -(-width // W)
+
+
 class Fused(torch.autograd.Function):
     """(B, L, H) -> spikes (B, L, H), their mean, and the input itself.
 
@@ -45,56 +91,29 @@ class Fused(torch.autograd.Function):
     def forward(
         ctx: Any, x: Tensor, neuron: Neuron, leave: Tensor, enter: Tensor, carry: Tensor, *parameters: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
-        batch, steps, width = x.shape
-        tiles, segment = -(-width // W), segment_length(steps)
-        arrays = [p.expand(width).contiguous().numpy() for p in parameters]
-        arrays += arrays[:1] * (4 - len(arrays))  # tau stands in for the tau_r and uth that aren't there
-        shape = (steps, width, segment, _in_lanes(leave), _in_lanes(enter), _in_lanes(carry), *arrays)
+        ctx.layer = Layer(x, neuron, (leave, enter, carry), parameters)
         spikes = empty(x.shape, x.dtype)
-        kept = x.new_empty(batch * tiles * -(-steps // segment), (2 + enter.shape[2]) * W)
-        last = x.new_empty(batch * tiles * W)
-        tasks = tiles * -(-batch // SAMPLES)
-        fired = np.empty(tasks)
-        outputs = (spikes.numpy().reshape(-1), kept.numpy(), last.numpy(), fired)
-        on_threads(forward_kernel(neuron.kind), tasks, x.numel(), x.numpy().reshape(-1), *shape, *outputs)
-        check_finite(last)
-        ctx.save_for_backward(x, leave, enter, carry, kept, *parameters)
-        ctx.neuron, ctx.shape, ctx.tasks = neuron, shape, tasks
+        rate = ctx.layer.forward(x, spikes.numpy().reshape(-1), np.empty(0, np.uint32))
+        ctx.save_for_backward(x)
         ctx.set_materialize_grads(False)
-        return spikes, x.new_tensor(fired.sum() / x.numel()), x
+        return spikes, x.new_tensor(rate), x
 
     @staticmethod
     @once_differentiable
     def backward(
         ctx: Any, grad: Tensor | None, of_rate: Tensor | None, beside: Tensor | None
     ) -> tuple[Tensor | None, ...]:
-        neuron: Neuron = ctx.neuron
-        x, leave, enter, carry, kept, *parameters = ctx.saved_tensors
+        (x,) = ctx.saved_tensors
         if grad is None and of_rate is None:
-            return (beside, *[None] * (4 + len(parameters)))
+            return (beside, *[None] * (4 + len(ctx.layer.parameters)))
         grad = torch.zeros_like(x) if grad is None else grad
-        each = x.numpy().dtype.type(0 if of_rate is None else of_rate.item() / x.numel())
-        beside = x.new_empty(0) if beside is None else beside
-        width = x.shape[2]
-        grad_x = empty(x.shape, x.dtype)
-        of_tables = [np.zeros((ctx.tasks, array.shape[1]), array.dtype) for array in ctx.shape[3:6]]
-        sums = np.zeros((4, ctx.tasks * W))
-        flat = [array.contiguous().numpy().reshape(-1) for array in (grad, beside, grad_x)]
-        kernel = backward_kernel(neuron.kind, neuron.surrogate, neuron.gradient == "bptt")
-        arguments = (*ctx.shape, kept.numpy(), flat[0], each, *flat[1:], sums, *of_tables)
-        on_threads(kernel, ctx.tasks, x.numel(), x.numpy().reshape(-1), *arguments)
-        tiles = -(-width // W)
-        of_rows = torch.from_numpy(sums.reshape(4, -1, tiles * W).sum(1)[:, :width]).to(x.dtype)
-        gradients = [_of_channels(found, like) for found, like in zip(of_tables, (leave, enter, carry), strict=True)]
-        return grad_x, None, *gradients, *(of_rows[i].sum_to_size(p.shape) for i, p in enumerate(parameters))
+        rate = 0.0 if of_rate is None else of_rate.item()
+        grad_x, *others = ctx.layer.backward(x, grad, rate, x.new_empty(0) if beside is None else beside)
+        return (grad_x, None, *others)
 
 
-def spikes(x: Tensor, ssm: S4D, neuron: Neuron) -> tuple[Tensor, Tensor]:
-    """Spikes (B, H, L) of ``neuron`` fed by ``ssm`` for x (B, H, L), float32 or float64 on the CPU; and x.
-
-    What else uses x should use the one returned: the gradients are then added in the same pass. Both are (B, L, H) in
-    memory, which x should be too. Raises BadInput for what S4D or the neuron refuses.
-    """
+def prepared(x: Tensor, ssm: S4D, neuron: Neuron) -> tuple[Any, ...]:
+    """What ``Fused`` takes, for x (B, H, L). Raises BadInput for what S4D or the neuron refuses."""
     if x.device.type != "cpu":
         raise BadInput("method fused", f"runs on the CPU, the input is on {x.device}; scan runs on CUDA too")
     check(x, neuron)
@@ -106,7 +125,16 @@ def spikes(x: Tensor, ssm: S4D, neuron: Neuron) -> tuple[Tensor, Tensor]:
     response, enter, leave, carry = tables(a, w, ssm.D.double(), T)
     leave = torch.cat((leave, toeplitz(response).mT), -1)
     lanes = [table.to(x.dtype) for table in (leave, enter, torch.view_as_real(carry).flatten(1).unsqueeze(1))]
-    fired, rate, same = Fused.apply(x.transpose(1, 2).contiguous(), neuron, *lanes, *neuron.parameters.values())
+    return (x.transpose(1, 2).contiguous(), neuron, *lanes, *neuron.parameters.values())
+
+
+def spikes(x: Tensor, ssm: S4D, neuron: Neuron) -> tuple[Tensor, Tensor]:
+    """Spikes (B, H, L) of ``neuron`` fed by ``ssm`` for x (B, H, L), float32 or float64 on the CPU; and x.
+
+    What else uses x should use the one returned: the gradients are then added in the same pass. Both are (B, L, H) in
+    memory, which x should be too. Raises BadInput for what S4D or the neuron refuses.
+    """
+    fired, rate, same = Fused.apply(*prepared(x, ssm, neuron))
     train = fired.transpose(1, 2)
     train.rate = rate  # for train.score.spiking_rates
     return train, same.transpose(1, 2)

@@ -1,41 +1,45 @@
 """A block after its neuron, over rows (B*L, H): mix of spikes, residual, BatchNorm; ROWS rows are a task.
 
-Spikes reach weights as sums of columns: most of them are 0. Every sum over rows is one of tasks, in float64, so that it
-depends on no number of threads. H is a multiple of the lanes of a cache line; arrays are flat.
+Spikes are bits, one word for W channels of a row, and reach weights as sums of columns: most of them are 0. Every sum
+over rows is one of tasks, in float64, so that it depends on no number of threads. H is a multiple of the lanes of a
+cache line; arrays are flat.
 """
 
 from __future__ import annotations
 
+import numpy as np
 from numba.extending import register_jitable
 
 from train.neurons._kernels import SOURCES, compiled
-from train.neurons._lanes import LINE, load_line, store
+from train.neurons._lanes import LINE, W, load_line, lowest, store
 
 ROWS = 256  # of float32 and 64 channels 64 KB, which stay in the cache for a second look
 DIGEST = SOURCES.hexdigest()
 
 
 @register_jitable
-def reached_by(spikes, start, width, reached):  # type: ignore[no-untyped-def]
+def reached_by(words, row, tiles, reached):  # type: ignore[no-untyped-def]
     """The channels that spike, into ``reached``; returns their number."""
     count = 0
-    for i in range(width):
-        reached[count] = i
-        count += spikes[start + i] != 0
+    for tile in range(tiles):
+        rest = words[row * tiles + tile]
+        while rest:
+            reached[count] = tile * W + lowest(rest)
+            rest &= rest - np.uint32(1)
+            count += 1
     return count
 
 
 @compiled
-def forward(first, end, spikes, columns, bias, residual, width, y, reached, sums):  # type: ignore[no-untyped-def]
+def forward(first, end, words, columns, bias, residual, width, y, sums):  # type: ignore[no-untyped-def]
     """y = residual + (columns of spikes + bias); sums (tasks, 2, H): of y, and of squares about the task's own mean."""
     DIGEST  # noqa: B018 - numba's cache on disk looks at this file only
-    lanes = LINE // spikes.itemsize
-    rows = spikes.size // width
+    lanes, tiles = LINE // y.itemsize, (width + W - 1) // W
+    active = np.empty(tiles * W, np.int64)
     for task in range(first, end):
-        begin, after = task * ROWS, min(task * ROWS + ROWS, rows)
-        active = reached[task]
+        begin, after = task * ROWS, min(task * ROWS + ROWS, y.size // width)
         for row in range(begin, after):
-            count = reached_by(spikes, row * width, width, active)
+            count = reached_by(words, row, tiles, active)
             for i in range(0, width, lanes):
                 total = load_line(bias, i)
                 for k in range(count):
@@ -88,16 +92,17 @@ def sum_gradients(first, end, grad, starts, y, mean, width, sums):  # type: igno
 
 @compiled
 def backward(  # type: ignore[no-untyped-def]
-    first, end, grad, starts, y, mean, width, scale, slope, constant, spikes, reached, grad_y, grad_columns
+    first, end, grad, starts, y, mean, width, scale, slope, constant, words, grad_y, grad_columns
 ):
     """grad_y = scale * grad - (y - mean) * slope - constant; grad_columns (tasks, H * H + H): of columns, then bias."""
     DIGEST  # noqa: B018
-    lanes = LINE // y.itemsize
+    lanes, tiles = LINE // y.itemsize, (width + W - 1) // W
+    active = np.empty(tiles * W, np.int64)
     for task in range(first, end):
-        mine, active = grad_columns[task], reached[task]
+        mine = grad_columns[task]
         mine[:] = 0
         for row in range(task * ROWS, min(task * ROWS + ROWS, y.size // width)):
-            count = reached_by(spikes, row * width, width, active)
+            count = reached_by(words, row, tiles, active)
             for i in range(0, width, lanes):
                 at = row * width + i
                 g = load_line(scale, i) * load_line(grad, starts[row] + i)

@@ -112,6 +112,27 @@ def where(_typing: Any, s: Lanes, a: Lanes, b: Lanes) -> Any:
     return s(s, a, b), codegen
 
 
+@intrinsic
+def bits(_typing: Any, spiked: Lanes) -> Any:
+    """Bit k is set where lane k of W isn't 0: uint32."""
+
+    def codegen(context: Any, builder: ir.IRBuilder, signature: Any, args: Any) -> ir.Value:
+        chosen = builder.fcmp_unordered("!=", args[0], ir.Constant(args[0].type, [0.0] * W))
+        return builder.bitcast(chosen, ir.IntType(W))
+
+    return types.uint32(spiked), codegen
+
+
+@intrinsic
+def lowest(_typing: Any, number: types.Integer) -> Any:
+    """The place of the lowest bit that is set in a uint32 above 0."""
+
+    def codegen(context: Any, builder: ir.IRBuilder, signature: Any, args: Any) -> ir.Value:
+        return builder.zext(builder.cttz(args[0], ir.IntType(1)(1)), ir.IntType(64))
+
+    return types.intp(types.uint32), codegen
+
+
 def pointer(context: Any, builder: ir.IRBuilder, kind: types.Array, array: ir.Value, index: ir.Value) -> ir.Value:
     """Address of array[index], a vector's first element."""
     return builder.gep(context.make_array(kind)(context, builder, array).data, [index])
