@@ -15,7 +15,7 @@ from deploy.run_folder import READ, found
 from spikestrip.command import main
 from spikestrip.errors import BadInput, printable
 from spikestrip.files import writable, write_text
-from train.logs import CURVE, EPOCHS, EXPERIMENT, STATE
+from train.logs import CURVE, EPOCHS, EXPERIMENT, SHARDS, STATE
 
 HOST = "127.0.0.1"
 SCRIPTS = ("carried.js", "plots.js", "training.js")
@@ -106,8 +106,8 @@ def command(run_dir: Path, port: int | None, output: Path | None) -> None:
     stations of the road. It is served to this machine alone.
     """
     if output is not None:
-        logs = (run_dir / name for name in (EXPERIMENT, EPOCHS, CURVE, STATE))  # the last is not read, but a run's life
-        out = writable(output, [*found(run_dir, READ), *logs])
+        logs = (EXPERIMENT, EPOCHS, CURVE, STATE, SHARDS)  # the last two are not read, but a run's life
+        out = writable(output, found(run_dir, (*READ, *logs)))
         write_text(out, page(run_dir, live=False))
         click.echo(f"{out}")
         return

@@ -448,9 +448,7 @@ def _nested_pickle() -> bytes:
 
 
 def _safetensors(rng: np.random.Generator, path: Path) -> None:
-    data = path.read_bytes()
-    size = struct.unpack("<Q", data[:8])[0]
-    header, body = json.loads(data[8 : 8 + size]), data[8 + size :]
+    header, body = _headed(path)
     kind = rng.integers(4)
     if kind == 0:
         header = _changed(rng, header)
@@ -462,10 +460,41 @@ def _safetensors(rng: np.random.Generator, path: Path) -> None:
     elif kind == 2:
         header["__metadata__"]["spikestrip"] = choose(rng, RAW_JSON)
     else:
-        entry = header[choose(rng, [name for name in header if name != "__metadata__"])]
-        field = choose(rng, ("dtype", "shape", "data_offsets"))
-        odd = ("F64", "I64", "BOOL", "F8_E4M3", "C64", [0], [-1], [1 << 62, 4], [], [1] * 40, [0, 1 << 62], [8, 0])
-        entry[field] = choose(rng, odd)
+        _entry(rng, header)
+    _write_headed(rng, path, header, body)
+
+
+def _shard(rng: np.random.Generator, path: Path) -> None:
+    """Of a run's shard: its tensors' names, types, shapes and places."""
+    header, body = _headed(path)
+    kind = rng.integers(3)
+    if kind == 0:
+        header = _changed(rng, header)
+    elif kind == 1:
+        name = choose(rng, list(header))
+        new = choose(rng, ("", "network.", "optimizer.0.step", "optimizer.99.step", "optimizer.9e9.step", CONTROL,
+                           f"optimizer.{'9' * 5000}.step", "optimizer.0.a.b", "x" * 3000, name + "x"))  # fmt: skip
+        header[new] = header.pop(name)
+    else:
+        _entry(rng, header)
+    _write_headed(rng, path, header, body)
+
+
+def _headed(path: Path) -> tuple[dict[str, Any], bytes]:
+    """The header of a safetensors file, and what follows it."""
+    data = path.read_bytes()
+    size = struct.unpack("<Q", data[:8])[0]
+    return json.loads(data[8 : 8 + size]), data[8 + size :]
+
+
+def _entry(rng: np.random.Generator, header: dict[str, Any]) -> None:
+    entry = header[choose(rng, [name for name in header if name != "__metadata__"])]
+    field = choose(rng, ("dtype", "shape", "data_offsets"))
+    odd = ("F64", "I64", "BOOL", "F8_E4M3", "C64", [0], [-1], [1 << 62, 4], [], [1] * 40, [0, 1 << 62], [8, 0])
+    entry[field] = choose(rng, odd)
+
+
+def _write_headed(rng: np.random.Generator, path: Path, header: Any, body: bytes) -> None:
     text = json.dumps(header).encode()
     length = len(text) if rng.random() < 0.9 else int(choose(rng, (0, 1, len(text) - 1, 1 << 40, (1 << 64) - 1)))
     path.write_bytes(struct.pack("<Q", length) + text + body)
@@ -514,6 +543,7 @@ MUTATIONS: dict[str, tuple[Mutation, ...]] = {
     ".aedat": (_aedat, _aedat, _bytes, _cut),
     ".wav": (_wav, _wav, _bytes, _cut),
     ".png": (_png, _png, _bytes, _cut),
+    "last.1.0.safetensors": (_shard, _shard, _shard, _bytes, _cut),
     ".safetensors": (_safetensors, _safetensors, _bytes, _cut),
     ".onnx": (_onnx, _onnx, _bytes, _cut),
 }

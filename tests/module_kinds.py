@@ -19,6 +19,7 @@ from torch.nn.utils import parametrizations, prune
 
 from convert import from_torch
 from spikestrip.errors import SpikestripError
+from train.nn import LIF
 
 PAGE = Path(__file__).parent.parent / "docs" / "modules.md"
 HEAD = """# What from_torch does with each kind of module
@@ -78,6 +79,18 @@ def _quantised() -> nn.Module:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return torch.ao.quantization.quantize_dynamic(nn.Sequential(nn.Linear(6, 4)))
+
+
+def _aware(n: Any) -> nn.Module:
+    """Trained for some steps as integers of 4 bits."""
+    layers = (n.QuantLinear(6, 8, bias=True, weight_bit_width=4), n.QuantReLU(bit_width=4, return_quant_tensor=True))
+    network = nn.Sequential(nn.Identity(), *layers, n.QuantLinear(8, 3, bias=True, weight_bit_width=4))
+    optimizer = torch.optim.SGD(network.parameters(), 0.1)
+    for _ in range(3):
+        optimizer.zero_grad()
+        network(torch.randn(8, 6)).square().mean().backward()
+        optimizer.step()
+    return network
 
 
 def _lazy(runs: bool) -> nn.Module:
@@ -247,6 +260,13 @@ ROWS = [
     Row("spikestrip", "a class made from LIF", lambda n: type("Mended", (n.LIF,), {})(6)),
     Row("spikestrip", "LIF beside sinabs' IAF, squeezed", lambda n: nn.Sequential(n.LIF(6), _squeezed())),
     Row("brevitas", "QuantLinear", lambda n: n.QuantLinear(6, 4, bias=True)),
+    Row("brevitas", "QuantLinear, unquantised", lambda n: n.QuantLinear(6, 4, bias=True, weight_quant=None)),
+    Row("brevitas", "a class made from QuantLinear", lambda n: type("Mended", (n.QuantLinear,), {})(6, 4, bias=True)),
+    Row("brevitas", "QuantConv2d", lambda n: n.QuantConv2d(2, 3, 3, bias=True), FRAME),
+    Row("brevitas", "QuantReLU", lambda n: nn.Sequential(nn.Linear(6, 4), n.QuantReLU(bit_width=4))),
+    Row("brevitas", "QuantIdentity", lambda n: nn.Sequential(nn.Linear(6, 4), n.QuantIdentity(bit_width=8))),
+    Row("brevitas", "quantised before LIF", lambda n: nn.Sequential(n.QuantLinear(6, 4, bias=True), LIF(4))),
+    Row("brevitas", "a network, trained", lambda n: _aware(n)),
 ]
 
 

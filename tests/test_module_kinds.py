@@ -12,8 +12,7 @@ LINES = PAGE.read_text().removeprefix(HEAD).splitlines()[2:]
 @pytest.mark.parametrize("place", range(len(ROWS)), ids=[f"{row.library} {row.kind}" for row in ROWS])
 def test_each_kind_is_as_the_page_says(place: int) -> None:
     row: Row = ROWS[place]
-    extra = "pip install brevitas" if row.library == "brevitas" else "pip install 'spikestrip[peers]'"
-    pytest.importorskip(row.home, reason=f"{row.library} is not installed: {extra}")
+    pytest.importorskip(row.home, reason=f"{row.library} is not installed: pip install 'spikestrip[peers]'")
     assert LINES[place] == f"| {row.library} | {row.kind} | {outcome(row).replace('|', '/')} |"
 
 

@@ -82,11 +82,17 @@ def test_two_nodes_train_as_one(nodes: list[tuple[str, str]], tmp_path: Path) ->
 
 
 @pytest.mark.slow
-def test_a_folder_that_one_node_lacks(nodes: list[tuple[str, str]], tmp_path: Path) -> None:
-    """Without a common file system a run ends, but can't go on: one node alone knows how far it is."""
+@pytest.mark.parametrize("lacks", [True, False])
+def test_a_folder_that_one_node_lacks(nodes: list[tuple[str, str]], tmp_path: Path, lacks: bool) -> None:
+    """Without a common file system a run ends, but can't go on: one node alone knows how far it is, and holds all of
+    its state, though the other may have a folder of that name too."""
     places = [tmp_path / "a", tmp_path / "b"]
     for place in places:
         place.mkdir()
+    if not lacks:
+        (places[1] / "run").mkdir()
+        (places[1] / "run" / "experiment.toml").write_text("")
+    before = sorted(places[1].rglob("*"))
     train = [str(ROOT / "train/run.py"), "--task", "digits", "--d-model", "8", "--d-state", "4", "--layers", "1",
              "--train-samples", "100", "--run-dir", "run"]  # fmt: skip
     for epochs, code in (("2", 0), ("2", 2)):
@@ -94,7 +100,8 @@ def test_a_folder_that_one_node_lacks(nodes: list[tuple[str, str]], tmp_path: Pa
         if code == 0:
             assert [one for one, _ in ended] == [0, 0], ended
             assert (places[0] / "run/ckpt.pt").is_file()
-            assert list(places[1].iterdir()) == []
+            assert sorted(places[1].rglob("*")) == before
+            assert not list(places[0].glob("run/*.safetensors"))
         else:
             assert all(one for one, _ in ended)
             assert "isn't the same folder on every machine" in ended[0][1] + ended[1][1]

@@ -1,7 +1,8 @@
 """The folder of a run: what was asked, how far it is, its logs and its checkpoint.
 
 experiment.toml   every option, as given or by default
-last.pt           the state after the last whole epoch, from which the run resumes
+last.pt           the state after the last whole epoch, from which the run resumes; of several processes the list of
+last.E.R.safetensors  what process R of them wrote of it after epoch E (``train.sharded``)
 ckpt.pt           the checkpoint after it; when the run has ended, with its scores on the test split
 epochs.csv        one row an epoch
 curve.csv         one row for every few batches
@@ -10,6 +11,8 @@ tensorboard/      the same, for TensorBoard
 
 from __future__ import annotations
 
+import os
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -21,15 +24,15 @@ from tensorboardX import SummaryWriter
 
 from spikestrip.errors import BadInput
 from spikestrip.files import Enduring, alone, atomic, read_toml, write_text
-from train import logs
+from train import logs, sharded
 from train.loop import Progress
 from train.ranks import ALONE, Ranks
 from train.resuming import State
 
-READ = (logs.EXPERIMENT, logs.STATE)
-"""What a run that resumes reads of its folder."""
-WRITTEN = (logs.STATE, "ckpt.pt", logs.EPOCHS, logs.CURVE)
-"""What it writes anew after every epoch."""
+READ = (logs.EXPERIMENT, logs.STATE, logs.SHARDS)
+"""What a run that resumes reads of its folder, as patterns."""
+WRITTEN = (logs.STATE, logs.SHARDS, "ckpt.pt", logs.EPOCHS, logs.CURVE)
+"""What it writes anew, or takes away, after every epoch."""
 
 
 class RunFolder:
@@ -37,10 +40,11 @@ class RunFolder:
 
     def __init__(self, path: Path, options: dict[str, Any], ranks: Ranks = ALONE) -> None:
         self.path = path
+        self.ranks = ranks
         self.first = ranks.first
         if self.first:
             self._make(options)
-        ranks.wait()
+        self.common = ranks.world > 1 and self._seen_by_all()
 
     def _make(self, options: dict[str, Any]) -> None:
         path, described = self.path, self.path / logs.EXPERIMENT
@@ -51,6 +55,12 @@ class RunFolder:
             raise BadInput(path, "is there and isn't the folder of a run (no experiment.toml)")
         path.mkdir(parents=True, exist_ok=True)
         write_text(described, tomli_w.dumps(options))
+
+    def _seen_by_all(self) -> bool:
+        """Whether every rank may write here: a folder of this path may be another one on another machine."""
+        with tempfile.NamedTemporaryFile(prefix=".seen-", dir=self.path) if self.first else nullcontext() as sign:
+            name = self.ranks.gather("" if sign is None else Path(sign.name).name)[0]
+            return all(self.ranks.gather((self.path / name).exists() and os.access(self.path, os.W_OK)))
 
     @contextmanager
     def held(self) -> Iterator[None]:
@@ -68,12 +78,24 @@ class RunFolder:
         return State.read(path) if path.is_file() else None
 
     def save(self, progress: Progress, state: dict[str, Any]) -> None:
-        """Keep the state after an epoch; the logs follow from it, so that they never tell of a lost epoch."""
+        """Keep the state after an epoch; the logs follow from it, so that they never tell of a lost epoch.
+
+        Every rank calls it. In a folder that all see each writes its share, else the first one writes all.
+        """
+        epoch = progress.epochs[-1]["epoch"]
+        shards: dict[str, str] = {}
+        if self.common:
+            mine = sharded.write(self.path, epoch, state, self.ranks.rank, self.ranks.world)
+            for written in self.ranks.gather(mine):  # so that they are all there before any list of them
+                shards |= written
+            state = {"progress": state["progress"], "shards": shards}
+        if not self.first:
+            return
         with atomic(self.path / logs.STATE) as temporary, Enduring(temporary) as file:
             torch.save(state, file)
+        sharded.remove(self.path, but=shards)
         logs.write(self.path / logs.EPOCHS, progress.epochs)
         logs.write(self.path / logs.CURVE, progress.curve)
-        epoch = progress.epochs[-1]["epoch"]
         points = [point for point in progress.curve if point["epoch"] == epoch]
         # purge_step: what a killed run had already told of this epoch
         told, first = str(self.path / "tensorboard"), points[0]["step"]

@@ -16,6 +16,8 @@ EXPERIMENT, EPOCHS, CURVE = "experiment.toml", "epochs.csv", "curve.csv"
 """The files' names in the folder of a run."""
 STATE = "last.pt"
 """What a run resumes from, there too."""
+SHARDS = "last.*.*.safetensors"
+"""And where several processes trained it, beside it, what each of them wrote: a pattern."""
 TEXTS = ("method",)
 """The columns that hold no numbers."""
 

@@ -56,8 +56,9 @@ def train(
     """Train ``network`` in place; returns its history.
 
     image: height and width, where the sequences are the pixels of images, for ``recipe.shift``.
-    after_epoch(progress, state) is called after each epoch; a later call that resumes from it goes on from there, to
-    the same weights, bit for bit, as if it hadn't stopped: an epoch draws by the seed and its own number alone.
+    after_epoch(progress, state) is called after each epoch, on every rank; a later call that resumes from it goes on
+    from there, to the same weights, bit for bit, as if it hadn't stopped: an epoch draws by the seed and its own number
+    alone.
     Raises BadInput for a shift of what are no images, and for a state of another network;
     SpikestripError when the loss is no longer finite.
     """
@@ -132,11 +133,11 @@ def train(
         progress.epochs.append(row)
         if ranks.first:
             tqdm.write("  ".join(f"{name} {_shown(value)}" for name, value in row.items()))
-            state = {
-                "network": network.state_dict(), "optimizer": optimizer.state_dict(),
-                "progress": dataclasses.asdict(progress),
-            }  # fmt: skip
-            after_epoch(progress, state)
+        state = {
+            "network": network.state_dict(), "optimizer": optimizer.state_dict(),
+            "progress": dataclasses.asdict(progress),
+        }  # fmt: skip
+        after_epoch(progress, state)
     network.eval()
     return progress
 

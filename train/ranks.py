@@ -10,13 +10,15 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed
 from torch import Tensor, nn
 
 from spikestrip.errors import BadInput
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -50,10 +52,13 @@ class Ranks:
         if most.sum() != 0:
             raise BadInput(where, f"isn't the same folder on every machine: here it is {epochs} epochs far")
 
-    def wait(self) -> None:
-        """Until every rank is here."""
+    def gather(self, mine: T) -> list[T]:
+        """What each rank gives, on every rank and in their order; nobody goes on before all are here."""
+        given: list[Any] = [mine]
         if self.world > 1:
-            torch.distributed.barrier()
+            given *= self.world
+            torch.distributed.all_gather_object(given, mine)
+        return given
 
     def prepare(self, network: nn.Module) -> nn.Module:
         """``network`` itself, or wrapped so that its gradients are averaged and its BatchNorms see the whole batch."""

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from spikestrip import schema
 from spikestrip.errors import BadInput
 from spikestrip.files import check_text, parsing
+from train import sharded
 from train.loop import Progress
 from train.stored import exact, load_zip
 
@@ -25,7 +26,7 @@ FORM = {
 
 @dataclasses.dataclass(frozen=True)
 class State:
-    """What ``train.loop`` gave to ``after_epoch``, as ``file`` holds it: network, optimizer and progress."""
+    """What ``train.loop`` gave to ``after_epoch``, as ``file`` or its shards hold it: network, optimizer, progress."""
 
     file: Path
     network: dict[str, Tensor]
@@ -37,11 +38,9 @@ class State:
         """Raises BadInput for what is damaged, would run code, or is no such state."""
         with parsing(file, "can't be resumed from"):
             held = load_zip(file)
-            network, moments, progress = held["network"], held["optimizer"]["state"], held["progress"]
+            progress = held["progress"]
         schema.check(file, progress, FORM)
         check_text(file, progress)
-        if not isinstance(network, dict) or not isinstance(moments, dict):
-            raise BadInput(file, "can't be resumed from: its network or its optimizer's state is no dictionary")
         for name in ("epochs", "curve"):
             rows = progress[name]
             for row in rows:
@@ -52,6 +51,14 @@ class State:
             raise BadInput(file, "progress.epochs aren't numbered from 1 on")
         if progress["drawn"] < 0 or any(row["seconds"] < 0 for row in progress["epochs"]):
             raise BadInput(file, "progress has a time or a number of sequences below 0")
+        if "shards" in held:
+            schema.check(file, held["shards"], {str: str}, "shards")
+            network, moments = sharded.read(file, held["shards"], len(progress["epochs"]))
+        else:
+            with parsing(file, "can't be resumed from"):
+                network, moments = held["network"], held["optimizer"]["state"]
+        if not isinstance(network, dict) or not isinstance(moments, dict):
+            raise BadInput(file, "can't be resumed from: its network or its optimizer's state is no dictionary")
         return cls(file, network, moments, Progress(progress["epochs"], progress["curve"], progress["drawn"]))
 
     def restore(self, network: nn.Module, optimizer: torch.optim.Optimizer) -> Progress:

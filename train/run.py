@@ -88,11 +88,15 @@ def command(
         options |= adopt(start, options, said)
     experiment = Experiment(**options)
     given = (described, experiment.sdn, *(files(experiment.start) if experiment.start is not None else ()))
+    reads = [*given]
     if run_dir is not None:
-        for file in (run_dir / name for name in WRITTEN if (run_dir / name).exists()):
+        for file in (file for name in WRITTEN for file in run_dir.glob(name)):
             writable(file, given)
+        reads += [file for name in READ for file in run_dir.glob(name)]
+        if out is not None and out.resolve().parent == run_dir.resolve() and any(out.match(name) for name in READ):
+            raise BadInput(out, "is what the run resumes from, or its options; give another name to write to")
     if out is not None:
-        writable(out, (*given, *(run_dir / name for name in READ if run_dir is not None)))
+        writable(out, reads)
     check_device(experiment.device)
     check_batch(experiment.batch)
     named = within(described) if described is not None else nullcontext()
@@ -179,7 +183,8 @@ def fit(
     def after_epoch(progress: Progress, state: dict[str, Any]) -> None:
         if folder is not None:
             folder.save(progress, state)
-            write(folder.checkpoint, {"history": progress.epochs})
+            if ranks.first:
+                write(folder.checkpoint, {"history": progress.epochs})
 
     training, validation = splits(data, recipe)
     resume = folder.state() if folder else None

@@ -1,0 +1,30 @@
+"""Trains as ``train/run.py`` does, and stops as by Ctrl-C once the state after epoch N is kept: N, its arguments."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from spikestrip.command import main
+from train.folder import RunFolder
+from train.loop import Progress
+from train.run import command
+
+
+def stop_after(epochs: int) -> None:
+    saved = RunFolder.save
+
+    def save(self: RunFolder, progress: Progress, state: dict[str, Any]) -> None:
+        saved(self, progress, state)
+        if len(progress.epochs) == epochs:
+            raise KeyboardInterrupt
+
+    RunFolder.save = save  # type: ignore[method-assign]
+
+
+if __name__ == "__main__":
+    stop_after(int(sys.argv[1]))
+    main(command, sys.argv[2:])
