@@ -76,8 +76,8 @@ OTHERS = {
 def reason(module: nn.Module) -> str:
     """What is said of ``module``, which is none of the layers that are known."""
     kind, home = type(module).__name__, type(module).__module__
-    made_from = (base.__module__ for base in type(module).__mro__)
-    if any(base.split(".")[0] == "brevitas" or base.startswith("torch.ao.") or "quantized" in base for base in made_from):
+    homes = [base.__module__ for base in type(module).__mro__]
+    if any(base.split(".")[0] == "brevitas" or base.startswith("torch.ao.") or "quantized" in base for base in homes):
         return f"is a {kind}, which {QUANTISED}"
     if kind in WAYS_OUT and home.startswith("torch."):
         return f"is a {kind}, {PAGE}; {WAYS_OUT[kind]}"
