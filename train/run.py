@@ -93,10 +93,11 @@ def command(
         for file in (file for name in WRITTEN for file in run_dir.glob(name)):
             writable(file, given)
         reads += [file for name in READ for file in run_dir.glob(name)]
-        if out is not None and out.resolve().parent == run_dir.resolve() and any(out.match(name) for name in READ):
-            raise BadInput(out, "is what the run resumes from, or its options; give another name to write to")
     if out is not None:
         writable(out, reads)
+        mine = run_dir is not None and out.resolve().parent == run_dir.resolve()
+        if mine and any(out.match(name) for name in READ):  # not there yet, or of another epoch
+            raise BadInput(out, "is what the run resumes from, or its options; give another name to write to")
     check_device(experiment.device)
     check_batch(experiment.batch)
     named = within(described) if described is not None else nullcontext()
