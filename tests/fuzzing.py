@@ -447,57 +447,55 @@ def _nested_pickle() -> bytes:
     return b"\x80\x02" + b"]" * 5000 + b"a" * 4999 + b"."
 
 
-def _safetensors(rng: np.random.Generator, path: Path) -> None:
-    header, body = _headed(path)
-    kind = rng.integers(4)
-    if kind == 0:
-        header = _changed(rng, header)
-    elif kind == 1:
-        ours = _changed(rng, json.loads(header["__metadata__"]["spikestrip"]))
-        if isinstance(ours, dict) and rng.random() < 0.7:
-            ours.pop("sha256", None)
-        header["__metadata__"]["spikestrip"] = json.dumps(ours)
-    elif kind == 2:
-        header["__metadata__"]["spikestrip"] = choose(rng, RAW_JSON)
-    else:
-        _entry(rng, header)
-    _write_headed(rng, path, header, body)
+def _described(rng: np.random.Generator, header: dict[str, Any]) -> dict[str, Any]:
+    """What a checkpoint of ours says of its network."""
+    ours = _changed(rng, json.loads(header["__metadata__"]["spikestrip"]))
+    if isinstance(ours, dict) and rng.random() < 0.7:
+        ours.pop("sha256", None)
+    header["__metadata__"]["spikestrip"] = json.dumps(ours)
+    return header
 
 
-def _shard(rng: np.random.Generator, path: Path) -> None:
-    """Of a run's shard: its tensors' names, types, shapes and places."""
-    header, body = _headed(path)
-    kind = rng.integers(3)
-    if kind == 0:
-        header = _changed(rng, header)
-    elif kind == 1:
-        name = choose(rng, list(header))
-        new = choose(rng, ("", "network.", "optimizer.0.step", "optimizer.99.step", "optimizer.9e9.step", CONTROL,
-                           f"optimizer.{'9' * 5000}.step", "optimizer.0.a.b", "x" * 3000, name + "x"))  # fmt: skip
-        header[new] = header.pop(name)
-    else:
-        _entry(rng, header)
-    _write_headed(rng, path, header, body)
+def _undescribed(rng: np.random.Generator, header: dict[str, Any]) -> dict[str, Any]:
+    header["__metadata__"]["spikestrip"] = choose(rng, RAW_JSON)
+    return header
 
 
-def _headed(path: Path) -> tuple[dict[str, Any], bytes]:
-    """The header of a safetensors file, and what follows it."""
-    data = path.read_bytes()
-    size = struct.unpack("<Q", data[:8])[0]
-    return json.loads(data[8 : 8 + size]), data[8 + size :]
+def _renamed(rng: np.random.Generator, header: dict[str, Any]) -> dict[str, Any]:
+    """A tensor of a run's shard by another name."""
+    name = choose(rng, list(header))
+    new = choose(rng, ("", "network.", "optimizer.0.step", "optimizer.99.step", "optimizer.9e9.step", CONTROL,
+                       f"optimizer.{'9' * 5000}.step", "optimizer.0.a.b", "x" * 3000, name + "x"))  # fmt: skip
+    header[new] = header.pop(name)
+    return header
 
 
-def _entry(rng: np.random.Generator, header: dict[str, Any]) -> None:
+def _misplaced(rng: np.random.Generator, header: dict[str, Any]) -> dict[str, Any]:
+    """A tensor of another type or shape, or that lies elsewhere."""
     entry = header[choose(rng, [name for name in header if name != "__metadata__"])]
     field = choose(rng, ("dtype", "shape", "data_offsets"))
     odd = ("F64", "I64", "BOOL", "F8_E4M3", "C64", [0], [-1], [1 << 62, 4], [], [1] * 40, [0, 1 << 62], [8, 0])
     entry[field] = choose(rng, odd)
+    return header
 
 
-def _write_headed(rng: np.random.Generator, path: Path, header: Any, body: bytes) -> None:
-    text = json.dumps(header).encode()
-    length = len(text) if rng.random() < 0.9 else int(choose(rng, (0, 1, len(text) - 1, 1 << 40, (1 << 64) - 1)))
-    path.write_bytes(struct.pack("<Q", length) + text + body)
+def _header(*ways: Callable[[np.random.Generator, dict[str, Any]], Any]) -> Mutation:
+    """The header of a safetensors file, changed in one of these ways."""
+
+    def mutate(rng: np.random.Generator, path: Path) -> None:
+        data = path.read_bytes()
+        size = struct.unpack("<Q", data[:8])[0]
+        header, body = json.loads(data[8 : 8 + size]), data[8 + size :]
+        header = ways[rng.integers(len(ways))](rng, header)
+        text = json.dumps(header).encode()
+        length = len(text) if rng.random() < 0.9 else int(choose(rng, (0, 1, len(text) - 1, 1 << 40, (1 << 64) - 1)))
+        path.write_bytes(struct.pack("<Q", length) + text + body)
+
+    return mutate
+
+
+_safetensors = _header(_changed, _described, _undescribed, _misplaced)
+_shard = _header(_changed, _renamed, _misplaced)
 
 
 # ONNX

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,9 @@ from train.loop import Progress
 from train.run import command
 
 
-def stop_after(epochs: int) -> None:
+@contextmanager
+def stopping_after(epochs: int) -> Iterator[None]:
+    """Within it, a run is interrupted when its state after so many epochs is kept."""
     saved = RunFolder.save
 
     def save(self: RunFolder, progress: Progress, state: dict[str, Any]) -> None:
@@ -23,8 +27,12 @@ def stop_after(epochs: int) -> None:
             raise KeyboardInterrupt
 
     RunFolder.save = save  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        RunFolder.save = saved  # type: ignore[method-assign]
 
 
 if __name__ == "__main__":
-    stop_after(int(sys.argv[1]))
-    main(command, sys.argv[2:])
+    with stopping_after(int(sys.argv[1])):
+        main(command, sys.argv[2:])

@@ -15,13 +15,13 @@ from typing import Any
 import psutil
 import pytest
 import safetensors.torch
-import stopped
 import torch
 from commands import Done, run
+from stopped import stopping_after
+from test_training import equal, weights
 
 from train import sharded
 from train.checkpoint import load, save
-from train.folder import RunFolder
 from train.run import command
 
 TESTS = Path(__file__).parent
@@ -64,8 +64,7 @@ def shards(folder: Path) -> list[str]:
 
 
 def same(a: Path, b: Path) -> bool:
-    ours, theirs = (load(folder / "ckpt.pt").network.state_dict() for folder in (a, b))
-    return ours.keys() == theirs.keys() and all(torch.equal(ours[name], theirs[name]) for name in ours)
+    return equal(weights(a / "ckpt.pt"), weights(b / "ckpt.pt"))
 
 
 @pytest.fixture(scope="module")
@@ -79,9 +78,7 @@ def unbroken(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def broken(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of one process that was stopped after its second epoch."""
     folder = tmp_path_factory.mktemp("runs") / "broken"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(RunFolder, "save", RunFolder.save)  # put back afterwards
-        stopped.stop_after(2)
+    with stopping_after(2):
         assert run(command, *OPTIONS, "--run-dir", folder).code == 130
     return folder
 

@@ -16,12 +16,12 @@ import pytest
 import torch
 import two_ranks
 from commands import run
+from stopped import stopping_after
 from tensorboardX.proto.event_pb2 import Event
 
 from train import tasks
 from train.checkpoint import load
 from train.experiment import Experiment
-from train.folder import RunFolder
 from train.recipe import Recipe
 from train.run import command, splits
 from train.tasks import Split, Task
@@ -48,34 +48,18 @@ def unbroken(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_a_run_by_the_fused_kernel_that_stopped_ends_in_the_same_weights(tmp_path, monkeypatch):
+def test_a_run_by_the_fused_kernel_that_stopped_ends_in_the_same_weights(tmp_path):
     options = [*OPTIONS, "--parallel", "scan:1,fused:2"]
     assert run(command, *options, "--run-dir", tmp_path / "unbroken").code == 0
-    with monkeypatch.context() as patch:
-        saved = RunFolder.save
-
-        def save(self, progress, state):
-            saved(self, progress, state)
-            if len(progress.epochs) == 2:
-                raise KeyboardInterrupt
-
-        patch.setattr(RunFolder, "save", save)
+    with stopping_after(2):
         assert run(command, *options, "--run-dir", tmp_path / "run").code == 130
     assert run(command, *options, "--run-dir", tmp_path / "run").code == 0
     assert equal(weights(tmp_path / "run" / "ckpt.pt"), weights(tmp_path / "unbroken" / "ckpt.pt"))
 
 
 @pytest.mark.parametrize("epochs", [1, 2, 3])
-def test_a_run_that_stopped_after_an_epoch_ends_in_the_same_weights(tmp_path, monkeypatch, unbroken, epochs):
-    saved = RunFolder.save
-
-    def save(self, progress, state):
-        saved(self, progress, state)
-        if len(progress.epochs) == epochs:
-            raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(RunFolder, "save", save)
+def test_a_run_that_stopped_after_an_epoch_ends_in_the_same_weights(tmp_path, unbroken, epochs):
+    with stopping_after(epochs):
         assert run(command, *OPTIONS, "--run-dir", tmp_path / "run").code == 130
     assert run(command, *OPTIONS, "--run-dir", tmp_path / "run").code == 0
     assert equal(weights(tmp_path / "run" / "ckpt.pt"), weights(unbroken / "ckpt.pt"))

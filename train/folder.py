@@ -41,8 +41,7 @@ class RunFolder:
     def __init__(self, path: Path, options: dict[str, Any], ranks: Ranks = ALONE) -> None:
         self.path = path
         self.ranks = ranks
-        self.first = ranks.first
-        if self.first:
+        if ranks.first:
             self._make(options)
         self.common = ranks.world > 1 and self._seen_by_all()
 
@@ -58,14 +57,14 @@ class RunFolder:
 
     def _seen_by_all(self) -> bool:
         """Whether every rank may write here: a folder of this path may be another one on another machine."""
-        with tempfile.NamedTemporaryFile(prefix=".seen-", dir=self.path) if self.first else nullcontext() as sign:
+        with tempfile.NamedTemporaryFile(prefix=".seen-", dir=self.path) if self.ranks.first else nullcontext() as sign:
             name = self.ranks.gather("" if sign is None else Path(sign.name).name)[0]
             return all(self.ranks.gather((self.path / name).exists() and os.access(self.path, os.W_OK)))
 
     @contextmanager
     def held(self) -> Iterator[None]:
         """While the run writes: BadInput where another one does."""
-        with alone(self.path) if self.first else nullcontext():
+        with alone(self.path) if self.ranks.first else nullcontext():
             yield
 
     @property
@@ -89,7 +88,7 @@ class RunFolder:
             for written in self.ranks.gather(mine):  # so that they are all there before any list of them
                 shards |= written
             state = {"progress": state["progress"], "shards": shards}
-        if not self.first:
+        if not self.ranks.first:
             return
         with atomic(self.path / logs.STATE) as temporary, Enduring(temporary) as file:
             torch.save(state, file)

@@ -20,6 +20,11 @@ from train.ssm import S4D
 from train.ssm.block_convolution import tables, toeplitz
 
 
+def tiles_of(width: int) -> int:
+    """How many tiles of W channels there are, the last one perhaps with lanes left over."""
+    return -(-width // W)
+
+
 def _in_lanes(table: Tensor) -> np.ndarray:
     """(H, rows, columns) -> (tiles, rows * columns * W), zeros after the last channel."""
     padded = F.pad(table, (0, 0, 0, 0, 0, -len(table) % W))
@@ -30,8 +35,7 @@ def _in_lanes(table: Tensor) -> np.ndarray:
 def _of_channels(sums: np.ndarray, like: Tensor) -> Tensor:
     """The inverse of _in_lanes, summed over tasks: (tasks, rows * columns * W) -> (H, rows, columns)."""
     channels, rows, columns = like.shape
-    tiles = -(-channels // W)
-    lanes = torch.from_numpy(sums).view(-1, tiles, rows, columns, W).sum(0)
+    lanes = torch.from_numpy(sums).view(-1, tiles_of(channels), rows, columns, W).sum(0)
     return lanes.movedim(-1, 1).flatten(0, 1)[:channels].to(like.dtype)
 
 
@@ -77,10 +81,6 @@ class Layer:
         return [grad_x, *gradients, *(of_rows[i].sum_to_size(p.shape) for i, p in enumerate(self.parameters))]
 
 
-def tiles_of(width: int) -> int:
-    return -(-width // W)
-
-
 class Fused(torch.autograd.Function):
     """(B, L, H) -> spikes (B, L, H), their mean, and the input itself.
 
@@ -113,7 +113,10 @@ class Fused(torch.autograd.Function):
 
 
 def prepared(x: Tensor, ssm: S4D, neuron: Neuron) -> tuple[Any, ...]:
-    """What ``Fused`` takes, for x (B, H, L). Raises BadInput for what S4D or the neuron refuses."""
+    """What ``Fused`` takes for x (B, H, L), and ``train.fused.block.Block`` among other things.
+
+    Raises BadInput for what S4D or the neuron refuses.
+    """
     if x.device.type != "cpu":
         raise BadInput("method fused", f"runs on the CPU, the input is on {x.device}; scan runs on CUDA too")
     check(x, neuron)

@@ -7,8 +7,6 @@ import dataclasses
 import torch
 from torch import Tensor
 
-WORD = 32
-
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Bits:
@@ -23,6 +21,6 @@ class Bits:
 
     def train(self) -> Tensor:
         """The spikes, (B, width, L), 0 or 1 in float32."""
-        channels = torch.arange(WORD, dtype=torch.int32)
+        channels = torch.arange(8 * self.words.element_size(), dtype=torch.int32)
         bits = (self.words.unsqueeze(-1) >> channels) & 1
         return bits.flatten(2)[..., : self.width].transpose(1, 2).float()

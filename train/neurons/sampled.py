@@ -17,7 +17,7 @@ from train.neurons.bernoulli import not_finite
 from train.neurons.checks import require
 from train.neurons.scan import on_threads
 
-SEGMENT = 64
+SEGMENT = 64  # steps summed in the dtype of z
 
 
 @compiled
@@ -25,7 +25,7 @@ def gradient(first, end, z, grad, a, b, grad_z, of_a, of_b):  # type: ignore[no-
     """Rows first .. end - 1 of the gradient of E[s] = clamp(a*z + b, 0, 1).
 
     z, grad, grad_z: (B * H, T); a, b: (H,); of_a, of_b: (B * H,) float64, a row's share of the gradients of a and b,
-    summed in the dtype of z within SEGMENT steps.
+    summed in float64 over segments.
     """
     steps, width = z.shape[1], len(a)
     zero = a[0] * 0

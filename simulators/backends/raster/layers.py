@@ -124,10 +124,9 @@ def _leaky(operation: LeakyIntegrator, state: State, x: np.ndarray) -> tuple[Sta
 
 
 def _bernoulli(operation: Bernoulli, state: State, x: np.ndarray) -> tuple[State, np.ndarray]:
-    step = state["step"]
-    if not np.isfinite(step).all():
+    if not np.isfinite(state["step"]).all():
         return operation.over(np, state, x)
-    start = int(step.flat[0]) + LAP * int(state["lap"].flat[0])  # all elements count the same
+    start = int(state["step"].flat[0]) + LAP * int(state["lap"].flat[0])  # all elements count the same
     z = np.ascontiguousarray(np.moveaxis(x, 0, -1)).reshape(-1, len(x))
     spikes, finite = np.empty_like(z), np.empty(len(z), bool)
     counters = (*words_of(operation.seed), operation.layer, operation.first_sample, start)
