@@ -10,14 +10,16 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from train.fused import mix_kernels
+from train.fused.kernels import SAMPLES
 from train.fused.layer import Layer, prepared, tiles_of
-from train.fused.mix_kernels import ROWS
 from train.neurons._buffers import empty
 from train.neurons._lanes import LINE
 from train.neurons.bits import Bits
 from train.neurons.neuron import Neuron
 from train.neurons.scan import on_threads
 from train.ssm import S4D
+
+ROWS = 256  # of float32 and 64 channels 64 KB, which stay in the cache for a second look
 
 
 def holds(mix: nn.Linear, norm: nn.Module, dropout: nn.Module, x: Tensor) -> bool:
@@ -50,6 +52,25 @@ def block(x: Tensor, ssm: S4D, neuron: Neuron, mix: nn.Linear, norm: Any) -> tup
     return out.transpose(1, 2), Bits(rate, words, x.shape[1])
 
 
+class Rows:
+    """The rows of (B, L) as the mix's tasks: ROWS at most, none of which lies in two groups of samples.
+
+    bounds (tasks + 1,): task i has the rows from bounds[i] on to the next.
+    """
+
+    def __init__(self, batch: int, steps: int) -> None:
+        group = SAMPLES * steps
+        self.each = -(-group // ROWS)  # tasks of a group
+        of_group = np.minimum(np.arange(self.each) * ROWS, group)
+        starts = np.add.outer(np.arange(0, batch * steps, group), of_group).ravel()
+        self.bounds = np.append(starts[starts < batch * steps], batch * steps)
+        self.tasks = len(self.bounds) - 1
+
+    def of(self, group: int) -> tuple[int, int]:
+        """The first of a group's tasks, and the next group's."""
+        return group * self.each, min((group + 1) * self.each, self.tasks)
+
+
 class Block(torch.autograd.Function):
     """x (B, L, H) -> the normed sum (B, L, H); the rate; the spikes, (B, L, tiles) bits of W channels each; the sum's
     mean and variance, (H,)."""
@@ -59,28 +80,29 @@ class Block(torch.autograd.Function):
         ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, gamma: Tensor, beta: Tensor, eps: float,
         neuron: Neuron, leave: Tensor, enter: Tensor, carry: Tensor, *parameters: Tensor,
     ) -> tuple[Tensor, ...]:  # fmt: skip
-        width, rows = x.shape[2], x.shape[0] * x.shape[1]
-        tasks, dtype = -(-rows // ROWS), x.dtype
+        width, rows, dtype = x.shape[2], x.shape[0] * x.shape[1], x.dtype
         y, out = empty(x.shape, dtype), empty(x.shape, dtype)
         flat_x, flat_y = x.numpy().reshape(-1), y.numpy().reshape(-1)
         words = np.empty((*x.shape[:2], tiles_of(width)), np.uint32)
-        ctx.layer = Layer(x, neuron, (leave, enter, carry), parameters)
-        rate = ctx.layer.forward(x, flat_x[:0], words.reshape(-1))
-        sums = np.empty((tasks, 2 * width), flat_y.dtype)
-        on_threads(
-            mix_kernels.forward, tasks, x.numel(), words.reshape(-1), weight.T.contiguous().numpy().reshape(-1),
-            bias.numpy(), flat_x, width, flat_y, sums,
-        )  # fmt: skip
-        counts = np.full(tasks, ROWS)
-        counts[-1] = rows - ROWS * (tasks - 1)
-        means, squares = sums.reshape(tasks, 2, width).astype(np.float64).swapaxes(0, 1)
+        ctx.layer, ctx.rows = Layer(x, neuron, (leave, enter, carry), parameters), Rows(*x.shape[:2])
+        sums = np.empty((ctx.rows.tasks, 2 * width), flat_y.dtype)
+        arrays = (words.reshape(-1), weight.T.contiguous().numpy().reshape(-1), bias.numpy(), flat_x, width, flat_y)
+
+        def mix(group: int) -> None:
+            mix_kernels.forward(*ctx.rows.of(group), ctx.rows.bounds, *arrays, sums)
+
+        rate = ctx.layer.forward(x, flat_x[:0], words.reshape(-1), mix)
+        counts = np.diff(ctx.rows.bounds)
+        means, squares = sums.reshape(-1, 2, width).astype(np.float64).swapaxes(0, 1)
         mean = counts @ means / rows
         variance = (squares.sum(0) + counts @ (means - mean) ** 2) / rows
         inverse = 1 / np.sqrt(variance + eps)
         scale = inverse * gamma.numpy()
         rounded = [torch.from_numpy(array).to(dtype) for array in (mean, variance, scale, beta.numpy() - mean * scale)]
-        arrays = (rounded[2].numpy(), rounded[3].numpy(), out.numpy().reshape(-1))
-        on_threads(mix_kernels.normalise, tasks, x.numel(), flat_y, width, *arrays)
+        on_threads(
+            mix_kernels.normalise, ctx.rows.tasks, x.numel(), ctx.rows.bounds, flat_y, width,
+            rounded[2].numpy(), rounded[3].numpy(), out.numpy().reshape(-1),
+        )  # fmt: skip
         ctx.save_for_backward(x, y, weight, gamma)
         ctx.of_channels, ctx.words = (mean, inverse), words
         results = (torch.from_numpy(words.view(np.int32)), *rounded[:2])
@@ -94,14 +116,14 @@ class Block(torch.autograd.Function):
         mean, inverse = ctx.of_channels
         batch, steps, width = y.shape
         rows, dtype = batch * steps, y.dtype
-        tasks = -(-rows // ROWS)
         if grad.stride(2) != 1:  # one step's channels lie side by side; steps may share them
             grad = grad.contiguous()
         kind = y.numpy().dtype
         rounded = mean.astype(kind)
         flat = torch.as_strided(grad, ((batch - 1) * grad.stride(0) + (steps - 1) * grad.stride(1) + width,), (1,))
         starts = np.add.outer(np.arange(batch) * grad.stride(0), np.arange(steps) * grad.stride(1)).ravel()
-        common = (flat.numpy(), starts, y.numpy().reshape(-1), rounded, width)
+        tasks, bounds = ctx.rows.tasks, ctx.rows.bounds
+        common = (bounds, flat.numpy(), starts, y.numpy().reshape(-1), rounded, width)
         sums = np.empty((tasks, 2 * width), kind)
         on_threads(mix_kernels.sum_gradients, tasks, y.numel(), *common, sums)
         of_beta, products = sums.reshape(tasks, 2, width).sum(0, dtype=np.float64)
@@ -109,16 +131,21 @@ class Block(torch.autograd.Function):
         products += (rounded - mean) * of_beta  # about the mean itself
         slope = scale * inverse**2 * products / rows
         constants = (scale, slope, scale * of_beta / rows + (rounded - mean) * slope)
-        grad_y = empty(y.shape, dtype)
         of_columns = np.empty((tasks, width * width + width), kind)
-        on_threads(
-            mix_kernels.backward, tasks, y.numel(), *common, *(array.astype(kind) for array in constants),
-            ctx.words.reshape(-1), grad_y.numpy().reshape(-1), of_columns,
+        arrays = (
+            *common, *(array.astype(kind) for array in constants),
+            ctx.words.reshape(-1), weight.contiguous().numpy().reshape(-1),
         )  # fmt: skip
+
+        def given(group: int) -> tuple[np.ndarray, np.ndarray, int]:
+            first, end = ctx.rows.of(group)
+            size = torch.Size([(bounds[end] - bounds[first]) * width])
+            grad_y, grad_fired = empty(size, dtype).numpy(), empty(size, dtype).numpy()
+            mix_kernels.backward(first, end, *arrays, bounds[first], grad_y, grad_fired, of_columns)
+            return grad_fired, grad_y, group * SAMPLES
+
+        grad_x, *others = ctx.layer.backward(x, of_rate.item(), given)
         found = torch.from_numpy(of_columns.sum(0, dtype=np.float64)).to(dtype)
-        grad_fired = empty(y.shape, dtype)
-        torch.mm(grad_y.view(rows, width), weight, out=grad_fired.view(rows, width))
-        grad_x, *others = ctx.layer.backward(x, grad_fired, of_rate.item(), grad_y)
         of_norm = (torch.from_numpy(array).to(dtype) for array in (products * inverse, of_beta))
         of_mix = found[: width * width].view(width, width).T, found[width * width :]
         return (grad_x, *of_mix, *of_norm, None, None, *others)

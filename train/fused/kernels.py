@@ -26,7 +26,7 @@ from numba.extending import register_jitable
 from train.fused.product import ROWS, product
 from train.neurons._kernels import DIGEST as NEURON
 from train.neurons._kernels import aligned, compiled, spread, step_back, step_on
-from train.neurons._lanes import LINE, W, bits, load, store
+from train.neurons._lanes import LINE, W, bits, load, load_first, store, store_first
 
 T = 16  # steps of a block
 SEGMENT = 32 * T  # steps between two kept states, at most
@@ -42,28 +42,6 @@ def segment_length(steps: int) -> int:
 
 
 @register_jitable
-def fetch(array, at, lanes, scratch, to):  # type: ignore[no-untyped-def]
-    """scratch[to : to + W] = array[at : at + lanes], then zeros."""
-    if lanes == W:
-        store(scratch, to, load(array, at))
-    else:
-        scratch[to : to + W] = 0
-        for lane in range(lanes):
-            scratch[to + lane] = array[at + lane]
-
-
-@register_jitable
-def put(array, at, lanes, value, scratch):  # type: ignore[no-untyped-def]
-    """array[at : at + lanes] = the first lanes of value."""
-    if lanes == W:
-        store(array, at, value)
-    else:
-        store(scratch, 0, value)
-        for lane in range(lanes):
-            array[at + lane] = scratch[lane]
-
-
-@register_jitable
 def currents(x, start, n, width, lanes, leave, enter, carry, modes, z, y):  # type: ignore[no-untyped-def]
     """Inputs, then states, then y (steps, W) of n steps from x[start], given the state in z[0]; returns the blocks."""
     column = (2 * modes + T) * W  # of z
@@ -72,7 +50,7 @@ def currents(x, start, n, width, lanes, leave, enter, carry, modes, z, y):  # ty
     for i in range(blocks * T):
         to = i // T * column + (2 * modes + i % T) * W
         if i < n:
-            fetch(x, start + i * width, lanes, z, to)
+            store(z, to, load_first(x, start + i * width, lanes))
         else:
             z[to : to + W] = 0
     for lane in range(0, W, line):
@@ -138,7 +116,7 @@ def forward_kernel(kind: str) -> Callable[..., Any]:
                     for i in range(n):
                         _, s, u, r = step(load(y, i * W), u, r, tau, vth, tau_r, uth)
                         if spikes.size:
-                            put(spikes, start + i * width, lanes, s, scratch)
+                            store_first(spikes, start + i * width, lanes, s)
                         if words.size:
                             words[(b * steps + number * segment + i) * tiles + tile] = bits(s) & used
                         count = count + s
@@ -156,8 +134,9 @@ def backward_kernel(kind: str, surrogate: str, through_time: bool) -> Callable[.
 
     def backward(  # type: ignore[no-untyped-def]
         first, end, x, steps, width, segment, leaves, enters, carries, tau_h, vth_h, tau_r_h, uth_h, kept,
-        grad, of_rate, beside, grad_x, sums, grad_leaves, grad_enters, grad_carries,
+        grad, of_rate, beside, origin, grad_x, sums, grad_leaves, grad_enters, grad_carries,
     ):  # fmt: skip
+        """``grad``, of the spikes, and ``beside``, of x by all else, begin with sample ``origin``."""
         digest  # noqa: B018
         batch = x.size // (steps * width)
         tiles = (width + W - 1) // W
@@ -169,6 +148,7 @@ def backward_kernel(kind: str, surrogate: str, through_time: bool) -> Callable[.
         y = aligned(segment * W, x.dtype)  # currents, then potentials, then the gradients of the inputs
         resistances = aligned(segment * W, x.dtype)
         scratch = aligned(W, x.dtype)
+        before, joined = origin * steps * width, beside.size > 0
         for task in range(first, end):
             tile, samples = task % tiles, task // tiles * SAMPLES
             lanes = min(W, width - tile * W)
@@ -202,9 +182,9 @@ def backward_kernel(kind: str, surrogate: str, through_time: bool) -> Callable[.
                         if i >= n:
                             store(back_z, to, zero)
                             continue
-                        fetch(grad, start + i * width, lanes, scratch, 0)
+                        of_spike = load_first(grad, start - before + i * width, lanes) + of_rate
                         grad_u, grad_r, grad_v, of_tau, of_vth, of_tau_r, of_uth = back(
-                            load(scratch, 0) + of_rate, load(y, i * W), load(resistances, i * W),
+                            of_spike, load(y, i * W), load(resistances, i * W),
                             grad_u, grad_r, grad_v, tau, vth, tau_r, uth, inverse,
                         )  # fmt: skip
                         sum_tau, sum_vth = sum_tau + of_tau, sum_vth + of_vth
@@ -220,11 +200,10 @@ def backward_kernel(kind: str, surrogate: str, through_time: bool) -> Callable[.
                     )  # fmt: skip
                     for i in range(n):
                         at = start + i * width
-                        if beside.size:
-                            fetch(beside, at, lanes, scratch, 0)
-                            put(grad_x, at, lanes, load(y, i * W) + load(scratch, 0), scratch)
-                        else:
-                            put(grad_x, at, lanes, load(y, i * W), scratch)
+                        total = load(y, i * W)
+                        if joined:
+                            total = total + load_first(beside, at - before, lanes)
+                        store_first(grad_x, at, lanes, total)
 
     return compiled(backward)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,9 @@ from train.neurons.neuron import Neuron, check, check_finite
 from train.neurons.scan import on_threads
 from train.ssm import S4D
 from train.ssm.block_convolution import tables, toeplitz
+
+Then = Callable[[int], None]
+Given = Callable[[int], tuple[np.ndarray, np.ndarray, int]]
 
 
 def tiles_of(width: int) -> int:
@@ -51,31 +55,51 @@ class Layer:
         self.lanes = [_in_lanes(table) for table in tables]
         self.arguments = (steps, width, segment, *self.lanes, *arrays)
         self.kept = x.new_empty(batch * self.tiles * -(-steps // segment), (2 + tables[1].shape[2]) * W).numpy()
-        self.tasks = self.tiles * -(-batch // SAMPLES)
+        self.groups = -(-batch // SAMPLES)
 
-    def forward(self, x: Tensor, spikes: np.ndarray, words: np.ndarray) -> float:
-        """The rate. Writes spikes (B * L * H), and as bits words (B * L * tiles) uint32; not the one that is empty."""
+    def forward(self, x: Tensor, spikes: np.ndarray, words: np.ndarray, then: Then | None = None) -> float:
+        """The rate. Writes spikes (B * L * H), and as bits words (B * L * tiles) uint32; not the one that is empty.
+
+        ``then`` follows for each group of samples, while they are in the cache.
+        """
         last = x.new_empty(len(x) * self.tiles * W)
-        fired = np.empty(self.tasks)
+        fired = np.empty(self.groups * self.tiles)
         arrays = (x.numpy().reshape(-1), *self.arguments, spikes, words, self.kept, last.numpy(), fired)
-        on_threads(forward_kernel(self.neuron.kind), self.tasks, x.numel(), *arrays)
+        kernel = forward_kernel(self.neuron.kind)
+
+        def of_groups(first: int, end: int) -> None:
+            for group in range(first, end):
+                kernel(group * self.tiles, (group + 1) * self.tiles, *arrays)
+                if then is not None:
+                    then(group)
+
+        on_threads(of_groups, self.groups, x.numel())
         check_finite(last)
         return float(fired.sum()) / x.numel()
 
-    def backward(self, x: Tensor, grad: Tensor, of_rate: float, beside: Tensor) -> list[Tensor]:
+    def backward(self, x: Tensor, of_rate: float, given: Given) -> list[Tensor]:
         """Gradients of x, of the tables and of the neuron's parameters, from those of spikes and rate.
 
-        beside: the gradient of x by all else that uses it, which joins it in the same pass; empty for none.
+        given(group): the flat gradient of the spikes; that of x by all else that uses it, which joins it in the same
+        pass, empty for none; and the sample that both begin with.
         """
-        width, neuron = x.shape[2], self.neuron
+        width, neuron, tasks = x.shape[2], self.neuron, self.groups * self.tiles
         grad_x = empty(x.shape, x.dtype)
-        of_tables = [np.zeros((self.tasks, lanes.shape[1]), lanes.dtype) for lanes in self.lanes]
-        sums = np.zeros((4, self.tasks * W))
-        flat = [array.contiguous().numpy().reshape(-1) for array in (x, grad, beside, grad_x)]
-        each = flat[0].dtype.type(of_rate / x.numel())
+        of_tables = [np.zeros((tasks, lanes.shape[1]), lanes.dtype) for lanes in self.lanes]
+        sums = np.zeros((4, tasks * W))
+        flat_x, flat_grad = x.numpy().reshape(-1), grad_x.numpy().reshape(-1)
+        each = flat_x.dtype.type(of_rate / x.numel())
         kernel = backward_kernel(neuron.kind, neuron.surrogate, neuron.gradient == "bptt")
-        arguments = (flat[0], *self.arguments, self.kept, flat[1], each, *flat[2:], sums, *of_tables)
-        on_threads(kernel, self.tasks, x.numel(), *arguments)
+
+        def of_groups(first: int, end: int) -> None:
+            for group in range(first, end):
+                grad, beside, origin = given(group)
+                kernel(
+                    group * self.tiles, (group + 1) * self.tiles, flat_x, *self.arguments, self.kept,
+                    grad, each, beside, origin, flat_grad, sums, *of_tables,
+                )  # fmt: skip
+
+        on_threads(of_groups, self.groups, x.numel())
         of_rows = torch.from_numpy(sums.reshape(4, -1, self.tiles * W).sum(1)[:, :width]).to(x.dtype)
         gradients = [_of_channels(found, like) for found, like in zip(of_tables, self.tables, strict=True)]
         return [grad_x, *gradients, *(of_rows[i].sum_to_size(p.shape) for i, p in enumerate(self.parameters))]
@@ -108,7 +132,9 @@ class Fused(torch.autograd.Function):
             return (beside, *[None] * (4 + len(ctx.layer.parameters)))
         grad = torch.zeros_like(x) if grad is None else grad
         rate = 0.0 if of_rate is None else of_rate.item()
-        grad_x, *others = ctx.layer.backward(x, grad, rate, x.new_empty(0) if beside is None else beside)
+        joining = x.new_empty(0) if beside is None else beside
+        flat = [array.contiguous().numpy().reshape(-1) for array in (grad, joining)]
+        grad_x, *others = ctx.layer.backward(x, rate, lambda group: (*flat, 0))
         return (grad_x, None, *others)
 
 

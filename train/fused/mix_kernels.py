@@ -1,4 +1,5 @@
-"""A block after its neuron, over rows (B*L, H): mix of spikes, residual, BatchNorm; ROWS rows are a task.
+"""A block after its neuron, over rows (B*L, H): mix of spikes, residual, BatchNorm; a task's rows lie between two
+``bounds``.
 
 Spikes are bits, one word for W channels of a row, and reach weights as sums of columns: most of them are 0. Every sum
 over rows is one of tasks, in float64, so that it depends on no number of threads. H is a multiple of the lanes of a
@@ -10,14 +11,15 @@ from __future__ import annotations
 import numpy as np
 from numba.extending import register_jitable
 
-from train.neurons._kernels import SOURCES, compiled
+from train.fused.kernels import DIGEST as SOURCES
+from train.fused.product import rows_product
+from train.neurons._kernels import compiled
 from train.neurons._lanes import LINE, W, load_line, lowest, store
 
-ROWS = 256  # of float32 and 64 channels 64 KB, which stay in the cache for a second look
-DIGEST = SOURCES.hexdigest()
+DIGEST = SOURCES
 
 
-@register_jitable
+@register_jitable(forceinline=True)
 def reached_by(words, row, tiles, reached):  # type: ignore[no-untyped-def]
     """The channels that spike, into ``reached``; returns their number."""
     count = 0
@@ -31,13 +33,13 @@ def reached_by(words, row, tiles, reached):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def forward(first, end, words, columns, bias, residual, width, y, sums):  # type: ignore[no-untyped-def]
+def forward(first, end, bounds, words, columns, bias, residual, width, y, sums):  # type: ignore[no-untyped-def]
     """y = residual + (columns of spikes + bias); sums (tasks, 2, H): of y, and of squares about the task's own mean."""
     DIGEST  # noqa: B018 - numba's cache on disk looks at this file only
     lanes, tiles = LINE // y.itemsize, (width + W - 1) // W
     active = np.empty(tiles * W, np.int64)
     for task in range(first, end):
-        begin, after = task * ROWS, min(task * ROWS + ROWS, y.size // width)
+        begin, after = bounds[task], bounds[task + 1]
         for row in range(begin, after):
             count = reached_by(words, row, tiles, active)
             for i in range(0, width, lanes):
@@ -60,19 +62,19 @@ def forward(first, end, words, columns, bias, residual, width, y, sums):  # type
 
 
 @compiled
-def normalise(first, end, y, width, scale, shift, out):  # type: ignore[no-untyped-def]
+def normalise(first, end, bounds, y, width, scale, shift, out):  # type: ignore[no-untyped-def]
     """out = y * scale + shift of each channel."""
     DIGEST  # noqa: B018
     lanes = LINE // y.itemsize
     for task in range(first, end):
-        for row in range(task * ROWS, min(task * ROWS + ROWS, y.size // width)):
+        for row in range(bounds[task], bounds[task + 1]):
             for i in range(0, width, lanes):
                 at = row * width + i
                 store(out, at, load_line(y, at) * load_line(scale, i) + load_line(shift, i))
 
 
 @compiled
-def sum_gradients(first, end, grad, starts, y, mean, width, sums):  # type: ignore[no-untyped-def]
+def sum_gradients(first, end, bounds, grad, starts, y, mean, width, sums):  # type: ignore[no-untyped-def]
     """sums (tasks, 2, H): of the gradient, and of gradient * (y - mean); ``starts``: of the rows of the gradient."""
     DIGEST  # noqa: B018
     lanes = LINE // y.itemsize
@@ -82,7 +84,7 @@ def sum_gradients(first, end, grad, starts, y, mean, width, sums):  # type: igno
             centre = load_line(mean, i)
             total = centre * 0.0
             products = total
-            for row in range(task * ROWS, min(task * ROWS + ROWS, y.size // width)):
+            for row in range(bounds[task], bounds[task + 1]):
                 g = load_line(grad, starts[row] + i)
                 total = total + g
                 products = products + g * (load_line(y, row * width + i) - centre)
@@ -92,23 +94,28 @@ def sum_gradients(first, end, grad, starts, y, mean, width, sums):  # type: igno
 
 @compiled
 def backward(  # type: ignore[no-untyped-def]
-    first, end, grad, starts, y, mean, width, scale, slope, constant, words, grad_y, grad_columns
-):
-    """grad_y = scale * grad - (y - mean) * slope - constant; grad_columns (tasks, H * H + H): of columns, then bias."""
+    first, end, bounds, grad, starts, y, mean, width, scale, slope, constant, words, weight, origin, grad_y, grad_fired,
+    grad_columns,
+):  # fmt: skip
+    """grad_y = scale * grad - (y - mean) * slope - constant, and grad_fired = grad_y weight, both from row ``origin``
+    on; grad_columns (tasks, H * H + H): of columns, then bias."""
     DIGEST  # noqa: B018
     lanes, tiles = LINE // y.itemsize, (width + W - 1) // W
     active = np.empty(tiles * W, np.int64)
     for task in range(first, end):
         mine = grad_columns[task]
         mine[:] = 0
-        for row in range(task * ROWS, min(task * ROWS + ROWS, y.size // width)):
+        begin, after = bounds[task], bounds[task + 1]
+        for row in range(begin, after):
             count = reached_by(words, row, tiles, active)
             for i in range(0, width, lanes):
-                at = row * width + i
                 g = load_line(scale, i) * load_line(grad, starts[row] + i)
-                g = g - (load_line(y, at) - load_line(mean, i)) * load_line(slope, i) - load_line(constant, i)
-                store(grad_y, at, g)
+                centred = load_line(y, row * width + i) - load_line(mean, i)
+                g = g - centred * load_line(slope, i) - load_line(constant, i)
+                store(grad_y, (row - origin) * width + i, g)
                 store(mine, width * width + i, load_line(mine, width * width + i) + g)
                 for k in range(count):
                     to = active[k] * width + i
                     store(mine, to, load_line(mine, to) + g)
+        at = (begin - origin) * width
+        rows_product(grad_y, at, weight, grad_fired, at, after - begin, width)

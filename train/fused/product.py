@@ -1,7 +1,9 @@
-"""A matrix product in every SIMD lane: each entry of its matrices is a vector, one number for each channel.
+"""Small matrix products in SIMD lanes.
 
-Small products per channel, whose matrices differ from channel to channel, are what a layer of S4D consists of. With
-the channels side by side in lanes they need no transposing and reach the speed of one large product.
+``product``: one in every lane, each entry of its matrices a vector, one number for each channel. Products whose
+matrices differ from channel to channel are what a layer of S4D consists of; with the channels side by side in lanes
+they need no transposing and reach the speed of one large product. ``rows_product``: of rows that are in the cache with
+one matrix for all, as the mix has it.
 """
 
 from __future__ import annotations
@@ -20,8 +22,11 @@ ROWS, COLUMNS = 4, 6  # of a tile, whose 24 sums stay in registers: 10 loads for
 INT = ir.IntType(64)
 
 
-def tile(rows: int, columns: int) -> Callable[..., None]:
-    """The product of ``rows`` of A and ``columns`` of B over ``depth`` terms, in one cache line of lanes."""
+def tile(rows: int, columns: int, *, scalars: bool = False) -> Callable[..., None]:
+    """The product of ``rows`` of A and ``columns`` of B over ``depth`` terms, in one cache line of lanes.
+
+    ``scalars``: A holds single numbers, which are the same in every lane.
+    """
 
     @intrinsic
     def multiply(
@@ -49,11 +54,18 @@ def tile(rows: int, columns: int) -> Callable[..., None]:
             fused = cgutils.get_or_insert_function(builder.module, ir.FunctionType(lanes, [lanes] * 3), name)
             with cgutils.for_range(builder, depth) as loop:
 
-                def line(start: ir.Value, term: ir.Value, stride: ir.Value, number: int) -> ir.Value:
-                    offset = builder.add(builder.mul(loop.index, term), builder.mul(stride, INT(number)))
+                def line(start: ir.Value, term: ir.Value, stride: ir.Value, which: int) -> ir.Value:
+                    offset = builder.add(builder.mul(loop.index, term), builder.mul(stride, INT(which)))
                     return load_vector(builder, builder.gep(start, [offset]), lanes)
 
-                left = [line(starts[0], term_a, row_a, i) for i in range(rows)]
+                def scalar(start: ir.Value, term: ir.Value, stride: ir.Value, which: int) -> ir.Value:
+                    offset = builder.add(builder.mul(loop.index, term), builder.mul(stride, INT(which)))
+                    one = builder.load(builder.gep(start, [offset]))
+                    first = builder.insert_element(ir.Constant(lanes, ir.Undefined), one, ir.IntType(32)(0))
+                    every = ir.Constant(ir.VectorType(ir.IntType(32), lanes.count), [0] * lanes.count)
+                    return builder.shuffle_vector(first, first, every)
+
+                left = [(scalar if scalars else line)(starts[0], term_a, row_a, i) for i in range(rows)]
                 right = [line(starts[1], term_b, column_b, j) for j in range(columns)]
                 for number, total in enumerate(sums):
                     x, y = left[number // columns], right[number % columns]
@@ -90,3 +102,30 @@ def product(a, at_a, row_a, term_a, b, at_b, term_b, column_b, c, at_c, row_c, c
                 a, at_a + row * row_a, row_a, term_a, b, at_b + column * column_b, term_b, column_b,
                 c, at_c + row * row_c + column * column_c, row_c, column_c, depth, add,
             )  # fmt: skip
+
+
+tall, short = tile(COLUMNS, ROWS, scalars=True), tile(1, ROWS, scalars=True)
+narrow, single = tile(COLUMNS, 1, scalars=True), tile(1, 1, scalars=True)
+
+
+@register_jitable
+def rows_product(a, at_a, b, c, at_c, rows, width):  # type: ignore[no-untyped-def]
+    """C = A B, of matrices row by row: A and C (rows, width), B (width, width).
+
+    A and C are given as flat arrays and where they start; ``width`` is a multiple of a cache line's lanes.
+    """
+    line = LINE // c.itemsize
+    wide = width - width % (ROWS * line)
+    tops = rows - rows % COLUMNS
+    for row in range(0, tops, COLUMNS):
+        from_a, to_c = at_a + row * width, at_c + row * width
+        for lane in range(0, wide, ROWS * line):
+            tall(a, from_a, width, 1, b, lane, width, line, c, to_c + lane, width, line, width, False)
+        for lane in range(wide, width, line):
+            narrow(a, from_a, width, 1, b, lane, width, line, c, to_c + lane, width, line, width, False)
+    for row in range(tops, rows):
+        from_a, to_c = at_a + row * width, at_c + row * width
+        for lane in range(0, wide, ROWS * line):
+            short(a, from_a, width, 1, b, lane, width, line, c, to_c + lane, width, line, width, False)
+        for lane in range(wide, width, line):
+            single(a, from_a, width, 1, b, lane, width, line, c, to_c + lane, width, line, width, False)

@@ -182,6 +182,57 @@ def store(_typing: Any, array: types.Array, index: types.Integer, value: Lanes) 
     return types.void(array, types.intp, value), codegen
 
 
+def one_by_one(builder: ir.IRBuilder, count: ir.Value, source: ir.Value, to: ir.Value) -> None:
+    with cgutils.for_range(builder, count) as loop:
+        builder.store(builder.load(builder.gep(source, [loop.index])), builder.gep(to, [loop.index]))
+
+
+# In LLVM's own words, as numba counts references around every branch, and spills all lanes for it.
+@intrinsic
+def load_first(_typing: Any, array: types.Array, index: types.Integer, count: types.Integer) -> Any:
+    """The values array[index : index + count] in the first lanes, 0 in the others of W."""
+    lanes = Lanes(array.dtype)
+
+    def codegen(context: Any, builder: ir.IRBuilder, signature: Any, args: Any) -> ir.Value:
+        kind = vector(array.dtype, W)
+        address = pointer(context, builder, signature.args[0], *args[:2])
+        spare = cgutils.alloca_once(builder, kind)
+        with builder.if_else(builder.icmp_signed("==", args[2], ir.IntType(64)(W))) as (whole, part):
+            with whole:
+                all_of_them = load_vector(builder, address, kind)
+                after_whole = builder.block
+            with part:
+                builder.store(ir.Constant(kind, [0.0] * W), spare)
+                one_by_one(builder, args[2], address, builder.bitcast(spare, kind.element.as_pointer()))
+                some = builder.load(spare)
+                after_part = builder.block
+        result = builder.phi(kind)
+        result.add_incoming(all_of_them, after_whole)
+        result.add_incoming(some, after_part)
+        return result
+
+    return lanes(array, types.intp, types.intp), codegen
+
+
+@intrinsic
+def store_first(_typing: Any, array: types.Array, index: types.Integer, count: types.Integer, value: Lanes) -> Any:
+    """array[index : index + count] = the first lanes of value."""
+
+    def codegen(context: Any, builder: ir.IRBuilder, signature: Any, args: Any) -> ir.Value:
+        address = pointer(context, builder, signature.args[0], *args[:2])
+        spare = cgutils.alloca_once(builder, args[3].type)
+        with builder.if_else(builder.icmp_signed("==", args[2], ir.IntType(64)(W))) as (whole, part):
+            with whole:
+                store_vector(builder, args[3], address)
+            with part:
+                builder.store(args[3], spare)
+                first = builder.bitcast(spare, args[3].type.element.as_pointer())
+                one_by_one(builder, args[2], first, address)
+        return context.get_dummy_value()
+
+    return types.void(array, types.intp, types.intp, value), codegen
+
+
 def transposed(builder: ir.IRBuilder, rows: list[ir.Value]) -> list[ir.Value]:
     """Transpose BLOCK vectors of BLOCK elements: swap off-diagonal quarters, then their quarters, and so on."""
     half = BLOCK // 2

@@ -29,6 +29,7 @@ from train.neurons._lanes import LINE
 from train.neurons.neuron import Neuron, check, check_finite
 
 SHARED = 1 << 16  # numbers that are worth a second thread
+PARTS = 4  # of a thread's share of the tasks: one that loses its core leaves the rest to the others
 STREAMED = 1 << 25  # bytes of a result that no cache will hold: written past the caches, a line is not read first
 
 
@@ -43,12 +44,20 @@ os.register_at_fork(after_in_child=pool.cache_clear)  # threads don't survive a 
 def on_threads(kernel: Callable[..., Any], tasks: int, size: int, *arguments: Any) -> None:
     """kernel(first task, end, ...) over all, on as many threads as torch may use; few numbers aren't shared out.
 
-    Not numba's own threads: they start for every call, be it for one tile, and their barrier is slow on a busy machine.
+    Threads take parts as they get to them, so a task's result may depend on its number alone. Not numba's own threads:
+    they start for every call, be it for one tile, and their barrier is slow on a busy machine.
     """
     threads = min(torch.get_num_threads(), tasks, 1 + size // SHARED)
-    bounds = [tasks * i // threads for i in range(threads + 1)]
-    others = [pool(threads).submit(kernel, *part, *arguments) for part in pairwise(bounds[1:])]
-    kernel(bounds[0], bounds[1], *arguments)
+    parts = min(tasks, threads * PARTS) if threads > 1 else 1
+    bounds = [tasks * i // parts for i in range(parts + 1)]
+    left = iter(list(pairwise(bounds)))  # a list's iterator hands each part to one thread
+
+    def work() -> None:
+        for part in left:
+            kernel(*part, *arguments)
+
+    others = [pool(threads).submit(work) for _ in range(threads - 1)]
+    work()
     for other in others:
         other.result()
 

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from train.ssm.kernel import kernel, powers
+from train.ssm.kernel import powers
 
 
 def block_length(length: int) -> int:
@@ -29,10 +29,11 @@ def tables(a: Tensor, w: Tensor, d: Tensor, steps: int) -> tuple[Tensor, Tensor,
     carry     (H, N) complex     state a**steps is what the next block sees
     """
     power = powers(a, steps + 1)
-    response = kernel(a, w, steps)
+    weighted = 2 * w.unsqueeze(1) * power
+    response = weighted[:, :steps].real.sum(-1)
     response = torch.cat((response[:, :1] + d.unsqueeze(-1), response[:, 1:]), -1)
     enter = torch.view_as_real(power[:, :steps].flip(1)).flatten(-2)
-    leave = torch.view_as_real((2 * w.unsqueeze(1) * power[:, 1:]).conj().resolve_conj()).flatten(-2)
+    leave = torch.view_as_real(weighted[:, 1:].conj().resolve_conj()).flatten(-2)
     return response, enter, leave, power[:, steps]
 
 
