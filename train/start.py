@@ -13,18 +13,20 @@ from train.config import Config
 from train.options import NetworkOptions
 
 OWN = ("seed",)  # of the new run: it orders samples too
+DROPOUT = ("dropout", "tie_dropout", "drop_spikes")  # of training alone: the network computes the same without
 
 
 def adopt(start: Checkpoint, options: dict[str, Any], said: Collection[str]) -> dict[str, Any]:
-    """The options that fix a network, as ``start`` has them.
+    """The options that fix a network, as ``start`` has them; dropout as it was ``said``, if it was.
 
-    Raises BadInput for one that was ``said`` and is another.
+    Raises BadInput for any other that was ``said`` and is another.
     """
     stored = _ssm(start.network.config)
     names = [field.name for field in dataclasses.fields(NetworkOptions) if field.name not in OWN]
     held = {name: getattr(stored, name) for name in names}
     if stored.reset != "none":
         held["reset"] = stored.reset
+    held |= {name: options[name] for name in DROPOUT if name in said}
     for name, value in held.items():
         if name in said and options[name] != value:
             raise BadInput("--start", f"its network has {name} {value!r}, and {options[name]!r} is asked for")
@@ -42,7 +44,7 @@ def check(start: Checkpoint, asked: AnyConfig) -> Config:
             raise BadInput(
                 "--start", f"its network has {name} {getattr(stored, name)!r}, the task {getattr(asked, name)!r}"
             )
-    ours = {name: getattr(asked, name) for name in ("parallel", "pmbc_iterations", *OWN)}
+    ours = {name: getattr(asked, name) for name in ("parallel", "pmbc_iterations", *DROPOUT, *OWN)}
     return dataclasses.replace(stored, **ours)
 
 
