@@ -199,6 +199,20 @@ def test_options_that_do_not_go_together(tmp_path: Path, options: list[object], 
     assert not (tmp_path / "out.pt").exists()
 
 
+def test_a_run_that_goes_on_has_the_dropout_that_is_asked_for(tmp_path: Path) -> None:
+    """It is no part of what the network computes; a network of another width is."""
+    ckpt, out = tmp_path / "c.safetensors", tmp_path / "out.safetensors"
+    save(ckpt, Checkpoint(float_network()))
+    how = ("--task", "digits", "--start", ckpt, "--epochs", 0, "--out", out)
+    for asked, expected in (((), (0.0, False)), (("--dropout", 0.25, "--tie-dropout"), (0.25, True))):
+        done = commands.run(train, *how, *asked)
+        assert done.code == 0, done.stderr
+        found = load(out).network
+        assert isinstance(found, Network)
+        assert (found.config.dropout, found.config.tie_dropout) == expected
+        assert found.blocks[0].dropout.p == expected[0]
+
+
 def test_a_run_starts_at_stored_weights(tmp_path: Path) -> None:
     """No epoch: the same weights, whatever the defaults of the network's options are."""
     ckpt, out = tmp_path / "c.safetensors", tmp_path / "out.safetensors"
