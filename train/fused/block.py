@@ -11,7 +11,7 @@ from torch.autograd.function import once_differentiable
 
 from train.fused import mix_kernels
 from train.fused.kernels import SAMPLES
-from train.fused.layer import Layer, prepared, tiles_of
+from train.fused.layer import Kernel, Layer, prepared, tiles_of
 from train.neurons._buffers import empty
 from train.neurons._lanes import LINE
 from train.neurons.bits import Bits
@@ -137,14 +137,18 @@ class Block(torch.autograd.Function):
             ctx.words.reshape(-1), weight.contiguous().numpy().reshape(-1),
         )  # fmt: skip
 
-        def given(group: int) -> tuple[np.ndarray, np.ndarray, int]:
-            first, end = ctx.rows.of(group)
-            size = torch.Size([(bounds[end] - bounds[first]) * width])
-            grad_y, grad_fired = empty(size, dtype).numpy(), empty(size, dtype).numpy()
-            mix_kernels.backward(first, end, *arrays, bounds[first], grad_y, grad_fired, of_columns)
-            return grad_fired, grad_y, group * SAMPLES
+        size = torch.Size([2, min(SAMPLES, batch) * steps * width])
+        spare = [empty(size, dtype).numpy() for _ in range(torch.get_num_threads())]
 
-        grad_x, *others = ctx.layer.backward(x, of_rate.item(), given)
+        def of_group(group: int, kernel: Kernel) -> None:
+            first, end = ctx.rows.of(group)
+            scratch = spare.pop()  # there is one for each thread
+            grad_y, grad_fired = scratch
+            mix_kernels.backward(first, end, *arrays, bounds[first], grad_y, grad_fired, of_columns)
+            kernel(grad_fired, grad_y, group * SAMPLES)
+            spare.append(scratch)
+
+        grad_x, *others = ctx.layer.backward(x, of_rate.item(), of_group)
         found = torch.from_numpy(of_columns.sum(0, dtype=np.float64)).to(dtype)
         of_norm = (torch.from_numpy(array).to(dtype) for array in (products * inverse, of_beta))
         of_mix = found[: width * width].view(width, width).T, found[width * width :]

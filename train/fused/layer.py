@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,7 @@ from train.ssm import S4D
 from train.ssm.block_convolution import tables, toeplitz
 
 Then = Callable[[int], None]
-Given = Callable[[int], tuple[np.ndarray, np.ndarray, int]]
+Kernel = Callable[[np.ndarray, np.ndarray, int], None]
 
 
 def tiles_of(width: int) -> int:
@@ -77,11 +78,12 @@ class Layer:
         check_finite(last)
         return float(fired.sum()) / x.numel()
 
-    def backward(self, x: Tensor, of_rate: float, given: Given) -> list[Tensor]:
+    def backward(self, x: Tensor, of_rate: float, of_group: Callable[[int, Kernel], None]) -> list[Tensor]:
         """Gradients of x, of the tables and of the neuron's parameters, from those of spikes and rate.
 
-        given(group): the flat gradient of the spikes; that of x by all else that uses it, which joins it in the same
-        pass, empty for none; and the sample that both begin with.
+        of_group(group, kernel) is called for every group of samples, on any thread, and calls the kernel with the flat
+        gradient of its spikes; with that of x by all else that uses it, which joins it in the same pass, empty for
+        none; and with the sample that both begin with.
         """
         width, neuron, tasks = x.shape[2], self.neuron, self.groups * self.tiles
         grad_x = empty(x.shape, x.dtype)
@@ -91,13 +93,15 @@ class Layer:
         each = flat_x.dtype.type(of_rate / x.numel())
         kernel = backward_kernel(neuron.kind, neuron.surrogate, neuron.gradient == "bptt")
 
+        def run(group: int, grad: np.ndarray, beside: np.ndarray, origin: int) -> None:
+            kernel(
+                group * self.tiles, (group + 1) * self.tiles, flat_x, *self.arguments, self.kept,
+                grad, each, beside, origin, flat_grad, sums, *of_tables,
+            )  # fmt: skip
+
         def of_groups(first: int, end: int) -> None:
             for group in range(first, end):
-                grad, beside, origin = given(group)
-                kernel(
-                    group * self.tiles, (group + 1) * self.tiles, flat_x, *self.arguments, self.kept,
-                    grad, each, beside, origin, flat_grad, sums, *of_tables,
-                )  # fmt: skip
+                of_group(group, partial(run, group))
 
         on_threads(of_groups, self.groups, x.numel())
         of_rows = torch.from_numpy(sums.reshape(4, -1, self.tiles * W).sum(1)[:, :width]).to(x.dtype)
@@ -134,7 +138,7 @@ class Fused(torch.autograd.Function):
         rate = 0.0 if of_rate is None else of_rate.item()
         joining = x.new_empty(0) if beside is None else beside
         flat = [array.contiguous().numpy().reshape(-1) for array in (grad, joining)]
-        grad_x, *others = ctx.layer.backward(x, rate, lambda group: (*flat, 0))
+        grad_x, *others = ctx.layer.backward(x, rate, lambda _, kernel: kernel(flat[0], flat[1], 0))
         return (grad_x, None, *others)
 
 
