@@ -140,8 +140,7 @@ def test_threads_change_no_bit_of_a_block():
             found.append(block_by("one", (40, 32, 100), torch.float32))
     finally:
         torch.set_num_threads(before)
-    same = [torch.equal(a, b) for a, b in zip(*found, strict=True)]
-    assert all(same[:3] + same[-6:])  # between them, backward, lies torch's own product
+    assert all(torch.equal(a, b) for a, b in zip(*found, strict=True))
 
 
 @pytest.mark.parametrize(
