@@ -2,9 +2,9 @@
 
 python benchmarks/threads.py --json threads.json
 
-A training step at the sMNIST shape by ``scan``, processes that take turns, wall-clock time. *Bounded* is what
-``spikestrip train`` chooses for two threads (train/threads.py). And whole epochs by ``spikestrip train``: with one
-thread, with two, and by two processes of one thread each that share every batch (gloo).
+A training step at the sMNIST shape by ``scan`` and by ``fused``, processes that take turns, wall-clock time. *Bounded*
+is what ``spikestrip train`` chooses for two threads (train/threads.py). And whole epochs by ``spikestrip train``: with
+one thread, with two, and by two processes of one thread each that share every batch (gloo).
 """
 
 from __future__ import annotations
@@ -34,11 +34,12 @@ SIDES = {
 BUSY = "while True: pass"
 
 
-def compare(busy: int, options: dict[str, int], batch: int, length: int, turns: int) -> list[Row]:
+def compare(form: str, busy: int, options: dict[str, int], batch: int, length: int, turns: int) -> list[Row]:
+    chosen = options | {"parallel": form}
     with ExitStack() as stack:
         timers = {
             name: stack.enter_context(
-                Child(before + child_code(options, batch, length), "perf_counter", {"OMP_NUM_THREADS": threads})
+                Child(before + child_code(chosen, batch, length), "perf_counter", {"OMP_NUM_THREADS": threads})
             )
             for name, (threads, before) in SIDES.items()
         }
@@ -50,7 +51,7 @@ def compare(busy: int, options: dict[str, int], batch: int, length: int, turns: 
             stack.callback(other.kill)
         time.sleep(0.2)
         return measuring.compared(
-            measuring.take_turns(timers, turns), "one thread", "step", busy=busy, **options, batch=batch, L=length
+            measuring.take_turns(timers, turns), "one thread", "step", busy=busy, **chosen, batch=batch, L=length
         )
 
 
@@ -79,9 +80,9 @@ def epochs(options: dict[str, int], samples: int, turns: int) -> list[Row]:
 
 
 def measure(smoke: bool) -> Tables:
-    size: tuple[Any, ...] = (steps.TINY, 2, 8, 1) if smoke else (steps.SMNIST, steps.BATCH, steps.LENGTH, 9)
+    size: tuple[Any, ...] = (steps.TINY, 2, 8, 1) if smoke else (steps.SMNIST, steps.BATCH, steps.LENGTH, 15)
     return {
-        "threads": [row for busy in (0, 2) for row in compare(busy, *size)],
+        "threads": [row for form in ("scan", "fused") for busy in (0, 2) for row in compare(form, busy, *size)],
         "epochs": epochs(size[0], 100 if smoke else 1000, 1 if smoke else 2),
     }
 

@@ -191,7 +191,12 @@ def _versions() -> str:
 
 @click.command("simulate", context_settings={"show_default": True})
 @click.argument("model", type=click.Path(path_type=Path))
-@click.option("--backend", "name", required=True, help="numpy, torch, onnxruntime, lava, sinabs, or one you installed.")
+@click.option(
+    "--backend",
+    "name",
+    required=True,
+    help="numpy, raster (its fast twin), torch, onnxruntime, lava, sinabs, or one you installed.",
+)
 @click.option(
     "--input", "source", required=True, type=click.Path(path_type=Path), help="x.npy: (B, T, C), ids, or events."
 )
