@@ -20,6 +20,7 @@ from train.score import spiking_rates
 from train.ssm import S4D
 
 SMALL = {"d_input": 1, "d_output": 3, "d_model": 16, "d_state": 2, "layers": 1, "parallel": "fused"}
+TIED = {"dropout": 0.1, "tie_dropout": True}
 # (B, H, L), modes: one step, lanes left over and an odd N, blocks left over and several segments, more than one task
 SHAPES = [((1, 1, 1), 1), ((2, 3, 37), 5), ((9, 40, 600), 3), ((17, 64, 33), 16)]
 
@@ -86,8 +87,9 @@ def test_float32_gradients_are_within_1e_5_of_float64():
         assert (a - b).abs().max() <= 1e-5 * b.abs().max()
 
 
-def block_by(form, shape, dtype, expanded=False):
-    """norm(x + mix(spikes)), spikes, gradients and the norm's statistics: by torch's operations or by one function."""
+def block_by(form, shape, dtype, expanded=False, dropped=0.0):
+    """norm(x + dropout(mix(spikes))), spikes, gradients and the norm's statistics, by torch's operations or by one
+    function."""
     generator = torch.Generator().manual_seed(0)
 
     def draw(*sizes):
@@ -99,13 +101,15 @@ def block_by(form, shape, dtype, expanded=False):
     mix, norm = nn.Linear(shape[1], shape[1]).to(dtype), nn.BatchNorm1d(shape[1]).to(dtype)
     for parameter in (*mix.parameters(), *norm.parameters()):
         parameter.data.copy_(draw(parameter.shape))
+    dropout = nn.Dropout1d(dropped)
+    torch.manual_seed(1)
     if form == "one":
-        assert fused.holds(mix, norm, nn.Dropout(0), x)
-        out, bits = fused.block(x, ssm, neuron, mix, norm)
+        assert fused.holds(mix, norm, dropout, x)
+        out, bits = fused.block(x, ssm, neuron, mix, norm, dropout)
         fired, rate = bits.train(), bits.rate
     else:
         fired = spikes(ssm(x), neuron, "scan")
-        out = norm(x + mix(fired.transpose(1, 2)).transpose(1, 2))
+        out = norm(x + dropout(mix(fired.transpose(1, 2)).transpose(1, 2)))
         fired, rate = fired.float(), fired.mean()
     weight = draw(shape[0], shape[1], 1).expand(shape) if expanded else draw(*shape)
     of = [x, *neuron.parameters.values(), *ssm.parameters(), mix.weight, *norm.parameters()]
@@ -113,10 +117,11 @@ def block_by(form, shape, dtype, expanded=False):
     return [fired, out, rate, *gradients, norm.running_mean, norm.running_var, norm.num_batches_tracked]
 
 
-@pytest.mark.parametrize("expanded", [False, True])
+@pytest.mark.parametrize(("expanded", "dropped"), [(False, 0.0), (True, 0.0), (False, 0.4)])
 @pytest.mark.parametrize("shape", [(2, 8, 1), (3, 24, 200), (50, 64, 11), (5, 40, 37)])
-def test_a_block_is_torchs(shape, expanded):
-    for a, b in zip(*(block_by(form, shape, torch.float64, expanded) for form in ("one", "apart")), strict=True):
+def test_a_block_is_torchs(shape, expanded, dropped):
+    by = (block_by(form, shape, torch.float64, expanded, dropped) for form in ("one", "apart"))
+    for a, b in zip(*by, strict=True):
         assert (a - b).abs().max() <= 1e-10 * b.abs().max().clamp(min=1)
 
 
@@ -137,7 +142,7 @@ def test_threads_change_no_bit_of_a_block():
     try:
         for threads in (1, 3):
             torch.set_num_threads(threads)
-            found.append(block_by("one", (40, 32, 100), torch.float32))
+            found.append(block_by("one", (40, 32, 100), torch.float32, dropped=0.1))
     finally:
         torch.set_num_threads(before)
     assert all(torch.equal(a, b) for a, b in zip(*found, strict=True))
@@ -145,7 +150,15 @@ def test_threads_change_no_bit_of_a_block():
 
 @pytest.mark.parametrize(
     "change",
-    [{"dropout": 0.1}, {"norm": "layer"}, {"norm": "none"}, {"mix": "glu"}, {"prenorm": True}, {"d_model": 20}],
+    [
+        {"dropout": 0.1},
+        TIED | {"drop_spikes": True},
+        {"norm": "layer"},
+        {"norm": "none"},
+        {"mix": "glu"},
+        {"prenorm": True},
+        {"d_model": 20},
+    ],
 )
 def test_what_the_one_function_does_not_hold_is_torchs(change, monkeypatch):
     monkeypatch.setattr(fused, "block", None)

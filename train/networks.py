@@ -102,8 +102,9 @@ class Block(nn.Module):
             from train import fused  # numba
 
             neuron = self.neuron.neuron(z.dtype)
-            if not self.config.prenorm and fused.holds(self.mix, self.norm, self.dropout, z):
-                out, bits = fused.block(z, self.ssm, neuron, self.mix, self.norm)
+            otherwise = self.config.prenorm or self.config.drop_spikes
+            if not otherwise and fused.holds(self.mix, self.norm, self.dropout, z):
+                out, bits = fused.block(z, self.ssm, neuron, self.mix, self.norm, self.dropout)
                 return out, [bits]
             fired, same = fused.spikes(z, self.ssm, neuron)
             x = x if self.config.prenorm else same

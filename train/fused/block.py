@@ -1,4 +1,5 @@
-"""A block of a training step as one differentiable function: S4D, neuron, mix, residual, BatchNorm; on the CPU."""
+"""A block of a training step as one differentiable function: S4D, neuron, mix, tied dropout, residual, BatchNorm; on
+the CPU."""
 
 from __future__ import annotations
 
@@ -29,20 +30,25 @@ def holds(mix: nn.Linear, norm: nn.Module, dropout: nn.Module, x: Tensor) -> boo
         and norm.training
         and norm.momentum is not None
         and mix.in_features == mix.out_features
-        and getattr(dropout, "p", 1) == 0
+        and (isinstance(dropout, nn.Dropout1d) or getattr(dropout, "p", 1) == 0)
         and x.shape[1] % (LINE // x.element_size()) == 0
         and x.shape[0] * x.shape[2] > 1  # torch says what is wrong with one value a channel
     )
 
 
-def block(x: Tensor, ssm: S4D, neuron: Neuron, mix: nn.Linear, norm: Any) -> tuple[Tensor, Bits]:
-    """norm(x + mix(spikes)) for x (B, H, L), and the spikes of ``neuron`` fed by ``ssm``.
+def block(
+    x: Tensor, ssm: S4D, neuron: Neuron, mix: nn.Linear, norm: Any, dropout: nn.Module | None = None
+) -> tuple[Tensor, Bits]:
+    """norm(x + dropout(mix(spikes))) for x (B, H, L), and the spikes of ``neuron`` fed by ``ssm``.
 
     The norm's running statistics move on. Raises BadInput for what S4D or the neuron refuses.
     """
     given, *others = prepared(x, ssm, neuron)
+    mask = x.new_empty(0)
+    if getattr(dropout, "p", 0):
+        mask = dropout(x.new_ones(*x.shape[:2], 1)).flatten()  # type: ignore[misc]  # drawn as it would be for x
     out, rate, words, mean, variance = Block.apply(
-        given, mix.weight, mix.bias, norm.weight, norm.bias, norm.eps, *others
+        given, mix.weight, mix.bias, norm.weight, norm.bias, norm.eps, mask, *others
     )
     rows = given.shape[0] * given.shape[1]
     with torch.no_grad():
@@ -78,7 +84,7 @@ class Block(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, gamma: Tensor, beta: Tensor, eps: float,
-        neuron: Neuron, leave: Tensor, enter: Tensor, carry: Tensor, *parameters: Tensor,
+        mask: Tensor, neuron: Neuron, leave: Tensor, enter: Tensor, carry: Tensor, *parameters: Tensor,
     ) -> tuple[Tensor, ...]:  # fmt: skip
         width, rows, dtype = x.shape[2], x.shape[0] * x.shape[1], x.dtype
         y, out = empty(x.shape, dtype), empty(x.shape, dtype)
@@ -86,7 +92,8 @@ class Block(torch.autograd.Function):
         words = np.empty((*x.shape[:2], tiles_of(width)), np.uint32)
         ctx.layer, ctx.rows = Layer(x, neuron, (leave, enter, carry), parameters), Rows(*x.shape[:2])
         sums = np.empty((ctx.rows.tasks, 2 * width), flat_y.dtype)
-        arrays = (words.reshape(-1), weight.T.contiguous().numpy().reshape(-1), bias.numpy(), flat_x, width, flat_y)
+        columns = weight.T.contiguous().numpy().reshape(-1)
+        arrays = (words.reshape(-1), columns, bias.numpy(), mask.numpy(), x.shape[1], flat_x, width, flat_y)
 
         def mix(group: int) -> None:
             mix_kernels.forward(*ctx.rows.of(group), ctx.rows.bounds, *arrays, sums)
@@ -104,7 +111,7 @@ class Block(torch.autograd.Function):
             rounded[2].numpy(), rounded[3].numpy(), out.numpy().reshape(-1),
         )  # fmt: skip
         ctx.save_for_backward(x, y, weight, gamma)
-        ctx.of_channels, ctx.words = (mean, inverse), words
+        ctx.of_channels, ctx.words, ctx.mask = (mean, inverse), words, mask.numpy()
         results = (torch.from_numpy(words.view(np.int32)), *rounded[:2])
         ctx.mark_non_differentiable(*results)
         return out, x.new_tensor(rate), *results
@@ -134,17 +141,17 @@ class Block(torch.autograd.Function):
         of_columns = np.empty((tasks, width * width + width), kind)
         arrays = (
             *common, *(array.astype(kind) for array in constants),
-            ctx.words.reshape(-1), weight.contiguous().numpy().reshape(-1),
+            ctx.words.reshape(-1), weight.contiguous().numpy().reshape(-1), ctx.mask, steps,
         )  # fmt: skip
 
-        size = torch.Size([2, min(SAMPLES, batch) * steps * width])
+        size = torch.Size([3 if ctx.mask.size else 2, min(SAMPLES, batch) * steps * width])
         spare = [empty(size, dtype).numpy() for _ in range(torch.get_num_threads())]
 
         def of_group(group: int, kernel: Kernel) -> None:
             first, end = ctx.rows.of(group)
             scratch = spare.pop()  # there is one for each thread
-            grad_y, grad_fired = scratch
-            mix_kernels.backward(first, end, *arrays, bounds[first], grad_y, grad_fired, of_columns)
+            grad_fired, grad_y, grad_mix = scratch[0], scratch[1], scratch[-1]
+            mix_kernels.backward(first, end, *arrays, bounds[first], grad_y, grad_mix, grad_fired, of_columns)
             kernel(grad_fired, grad_y, group * SAMPLES)
             spare.append(scratch)
 
@@ -152,4 +159,4 @@ class Block(torch.autograd.Function):
         found = torch.from_numpy(of_columns.sum(0, dtype=np.float64)).to(dtype)
         of_norm = (torch.from_numpy(array).to(dtype) for array in (products * inverse, of_beta))
         of_mix = found[: width * width].view(width, width).T, found[width * width :]
-        return (grad_x, *of_mix, *of_norm, None, None, *others)
+        return (grad_x, *of_mix, *of_norm, None, None, None, *others)

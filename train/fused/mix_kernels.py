@@ -1,9 +1,9 @@
-"""A block after its neuron, over rows (B*L, H): mix of spikes, residual, BatchNorm; a task's rows lie between two
-``bounds``.
+"""A block after its neuron, over rows (B*L, H): mix of spikes, dropout, residual, BatchNorm; a task's rows lie between
+two ``bounds``.
 
 Spikes are bits, one word for W channels of a row, and reach weights as sums of columns: most of them are 0. Every sum
 over rows is one of tasks, in float64, so that it depends on no number of threads. H is a multiple of the lanes of a
-cache line; arrays are flat.
+cache line; arrays are flat. ``mask`` (B*H,): what a sample's channel of the mix is multiplied by; empty for no dropout.
 """
 
 from __future__ import annotations
@@ -31,8 +31,9 @@ def reached_by(words, row, tiles, reached):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def forward(first, end, bounds, words, columns, bias, residual, width, y, sums):  # type: ignore[no-untyped-def]
-    """y = residual + (columns of spikes + bias); sums (tasks, 2, H): of y, and of squares about the task's own mean."""
+def forward(first, end, bounds, words, columns, bias, mask, steps, residual, width, y, sums):  # type: ignore[no-untyped-def]
+    """y = residual + mask * (columns of spikes + bias); sums (tasks, 2, H): of y, and of squares about the task's own
+    mean."""
     DIGEST  # noqa: B018 - numba's cache on disk looks at this file only
     lanes, tiles = LINE // y.itemsize, (width + W - 1) // W
     active = np.empty(tiles * W, np.int64)
@@ -44,6 +45,8 @@ def forward(first, end, bounds, words, columns, bias, residual, width, y, sums):
                 total = load_line(bias, i)
                 for k in range(count):
                     total = total + load_line(columns, active[k] * width + i)
+                if mask.size:
+                    total = total * load_line(mask, row // steps * width + i)
                 store(y, row * width + i, load_line(residual, row * width + i) + total)
         mine = sums[task]
         for i in range(0, width, lanes):
@@ -92,11 +95,12 @@ def sum_gradients(first, end, bounds, grad, starts, y, mean, width, sums):  # ty
 
 @compiled
 def backward(  # type: ignore[no-untyped-def]
-    first, end, bounds, grad, starts, y, mean, width, scale, slope, constant, words, weight, origin, grad_y, grad_fired,
-    grad_columns,
+    first, end, bounds, grad, starts, y, mean, width, scale, slope, constant, words, weight, mask, steps,
+    origin, grad_y, grad_mix, grad_fired, grad_columns,
 ):  # fmt: skip
-    """grad_y = scale * grad - (y - mean) * slope - constant, and grad_fired = grad_y weight, both from row ``origin``
-    on; grad_columns (tasks, H * H + H): of columns, then bias."""
+    """grad_y = scale * grad - (y - mean) * slope - constant, grad_mix = mask * grad_y and grad_fired = grad_mix weight,
+    from row ``origin`` on; grad_columns (tasks, H * H + H): of columns, then bias. Without a mask grad_mix is grad_y.
+    """
     DIGEST  # noqa: B018
     lanes, tiles = LINE // y.itemsize, (width + W - 1) // W
     active = np.empty(tiles * W, np.int64)
@@ -111,9 +115,12 @@ def backward(  # type: ignore[no-untyped-def]
                 centred = load_line(y, row * width + i) - load_line(mean, i)
                 g = g - centred * load_line(slope, i) - load_line(constant, i)
                 store(grad_y, (row - origin) * width + i, g)
+                if mask.size:
+                    g = g * load_line(mask, row // steps * width + i)
+                    store(grad_mix, (row - origin) * width + i, g)
                 store(mine, width * width + i, load_line(mine, width * width + i) + g)
                 for k in range(count):
                     to = active[k] * width + i
                     store(mine, to, load_line(mine, to) + g)
         at = (begin - origin) * width
-        rows_product(grad_y, at, weight, grad_fired, at, after - begin, width)
+        rows_product(grad_mix, at, weight, grad_fired, at, after - begin, width)
