@@ -102,8 +102,8 @@ class Block(nn.Module):
             from train import fused  # numba
 
             neuron = self.neuron.neuron(z.dtype)
-            otherwise = self.config.prenorm or self.config.drop_spikes
-            if not otherwise and fused.holds(self.mix, self.norm, self.dropout, z):
+            elsewhere = self.config.prenorm or self.config.drop_spikes  # norm or dropout
+            if not elsewhere and fused.holds(self.mix, self.norm, self.dropout, z):
                 out, bits = fused.block(z, self.ssm, neuron, self.mix, self.norm, self.dropout)
                 return out, [bits]
             fired, same = fused.spikes(z, self.ssm, neuron)

@@ -69,9 +69,8 @@ class Recipe(TrainingOptions):
             {"params": plain, "weight_decay": 0.0},
             {"params": decayed},
         ]
-        optimizer = torch.optim.AdamW(
-            groups, lr=self.lr, weight_decay=self.weight_decay, fused=True
-        )  # one pass a group
+        # fused: one pass a group
+        optimizer = torch.optim.AdamW(groups, lr=self.lr, weight_decay=self.weight_decay, fused=True)
         for group in optimizer.param_groups:
             group["peak"] = group["lr"]
         return optimizer

@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from train.fused import mix_kernels
-from train.fused.kernels import SAMPLES
 from train.fused.layer import Kernel, Layer, prepared, tiles_of
 from train.neurons._buffers import empty
 from train.neurons._lanes import LINE
@@ -36,17 +35,14 @@ def holds(mix: nn.Linear, norm: nn.Module, dropout: nn.Module, x: Tensor) -> boo
     )
 
 
-def block(
-    x: Tensor, ssm: S4D, neuron: Neuron, mix: nn.Linear, norm: Any, dropout: nn.Module | None = None
-) -> tuple[Tensor, Bits]:
+def block(x: Tensor, ssm: S4D, neuron: Neuron, mix: nn.Linear, norm: Any, dropout: Any) -> tuple[Tensor, Bits]:
     """norm(x + dropout(mix(spikes))) for x (B, H, L), and the spikes of ``neuron`` fed by ``ssm``.
 
     The norm's running statistics move on. Raises BadInput for what S4D or the neuron refuses.
     """
     given, *others = prepared(x, ssm, neuron)
-    mask = x.new_empty(0)
-    if getattr(dropout, "p", 0):
-        mask = dropout(x.new_ones(*x.shape[:2], 1)).flatten()  # type: ignore[misc]  # drawn as it would be for x
+    # drawn as it would be for x
+    mask = dropout(x.new_ones(*x.shape[:2], 1)).flatten() if dropout.p else x.new_empty(0)
     out, rate, words, mean, variance = Block.apply(
         given, mix.weight, mix.bias, norm.weight, norm.bias, norm.eps, mask, *others
     )
@@ -59,13 +55,13 @@ def block(
 
 
 class Rows:
-    """The rows of (B, L) as the mix's tasks: ROWS at most, none of which lies in two groups of samples.
+    """The rows of (B, L) as the mix's tasks: ROWS at most, none of which lies in two groups of ``samples``.
 
     bounds (tasks + 1,): task i has the rows from bounds[i] on to the next.
     """
 
-    def __init__(self, batch: int, steps: int) -> None:
-        group = SAMPLES * steps
+    def __init__(self, batch: int, steps: int, samples: int) -> None:
+        group = samples * steps
         self.each = -(-group // ROWS)  # tasks of a group
         of_group = np.minimum(np.arange(self.each) * ROWS, group)
         starts = np.add.outer(np.arange(0, batch * steps, group), of_group).ravel()
@@ -90,7 +86,8 @@ class Block(torch.autograd.Function):
         y, out = empty(x.shape, dtype), empty(x.shape, dtype)
         flat_x, flat_y = x.numpy().reshape(-1), y.numpy().reshape(-1)
         words = np.empty((*x.shape[:2], tiles_of(width)), np.uint32)
-        ctx.layer, ctx.rows = Layer(x, neuron, (leave, enter, carry), parameters), Rows(*x.shape[:2])
+        ctx.layer = Layer(x, neuron, (leave, enter, carry), parameters)
+        ctx.rows = Rows(x.shape[0], x.shape[1], ctx.layer.samples)
         sums = np.empty((ctx.rows.tasks, 2 * width), flat_y.dtype)
         columns = weight.T.contiguous().numpy().reshape(-1)
         arrays = (words.reshape(-1), columns, bias.numpy(), mask.numpy(), x.shape[1], flat_x, width, flat_y)
@@ -144,7 +141,7 @@ class Block(torch.autograd.Function):
             ctx.words.reshape(-1), weight.contiguous().numpy().reshape(-1), ctx.mask, steps,
         )  # fmt: skip
 
-        size = torch.Size([3 if ctx.mask.size else 2, min(SAMPLES, batch) * steps * width])
+        size = torch.Size([3 if ctx.mask.size else 2, ctx.layer.samples * steps * width])
         spare = [empty(size, dtype).numpy() for _ in range(torch.get_num_threads())]
 
         def of_group(group: int, kernel: Kernel) -> None:
@@ -152,7 +149,7 @@ class Block(torch.autograd.Function):
             scratch = spare.pop()  # there is one for each thread
             grad_fired, grad_y, grad_mix = scratch[0], scratch[1], scratch[-1]
             mix_kernels.backward(first, end, *arrays, bounds[first], grad_y, grad_mix, grad_fired, of_columns)
-            kernel(grad_fired, grad_y, group * SAMPLES)
+            kernel(grad_fired, grad_y, group * ctx.layer.samples)
             spare.append(scratch)
 
         grad_x, *others = ctx.layer.backward(x, of_rate.item(), of_group)

@@ -30,7 +30,8 @@ from train.neurons._lanes import LINE, W, bits, load, load_first, store, store_f
 
 T = 16  # steps of a block
 SEGMENT = 32 * T  # steps between two kept states, at most
-SAMPLES = 8  # that one task computes one after another
+SAMPLES = 8  # that one task computes one after another, at most
+GROUPS = 4  # of samples, at least, for as many threads
 # numba's cache on disk looks at this file only: the compiled code also depends on these.
 DIGEST = NEURON + sha256(Path(__file__).with_name("product.py").read_bytes()).hexdigest()
 
@@ -39,6 +40,11 @@ def segment_length(steps: int) -> int:
     """Steps of a segment, a multiple of T: as equal as they can be."""
     segments = -(-steps // SEGMENT)
     return -(-steps // (segments * T)) * T
+
+
+def group_size(batch: int) -> int:
+    """Samples that one task computes one after another."""
+    return min(SAMPLES, -(-batch // GROUPS))
 
 
 @register_jitable
@@ -80,7 +86,7 @@ def forward_kernel(kind: str) -> Callable[..., Any]:
     digest = DIGEST
 
     def forward(  # type: ignore[no-untyped-def]
-        first, end, x, steps, width, segment, leaves, enters, carries, tau_h, vth_h, tau_r_h, uth_h, spikes,
+        first, end, x, steps, width, segment, each, leaves, enters, carries, tau_h, vth_h, tau_r_h, uth_h, spikes,
         words, kept, last, fired,
     ):  # fmt: skip
         digest  # noqa: B018
@@ -92,7 +98,7 @@ def forward_kernel(kind: str) -> Callable[..., Any]:
         y = aligned(segment * W, x.dtype)
         scratch = aligned(W, x.dtype)
         for task in range(first, end):
-            tile, samples = task % tiles, task // tiles * SAMPLES
+            tile, samples = task % tiles, task // tiles * each
             lanes = min(W, width - tile * W)
             rows = np.minimum(tile * W + np.arange(W), width - 1)
             leave, enter, carry = leaves[tile], enters[tile], carries[tile]
@@ -100,7 +106,7 @@ def forward_kernel(kind: str) -> Callable[..., Any]:
             tau_r, uth = spread(tau_r_h, rows, scratch), spread(uth_h, rows, scratch)
             count = tau * 0
             used = np.uint32((1 << lanes) - 1)
-            for b in range(samples, min(samples + SAMPLES, batch)):
+            for b in range(samples, min(samples + each, batch)):
                 u, r = tau * 0, tau * 0
                 z[: 2 * modes * W] = 0
                 for number in range(segments):
@@ -133,7 +139,7 @@ def backward_kernel(kind: str, surrogate: str, through_time: bool) -> Callable[.
     digest = DIGEST
 
     def backward(  # type: ignore[no-untyped-def]
-        first, end, x, steps, width, segment, leaves, enters, carries, tau_h, vth_h, tau_r_h, uth_h, kept,
+        first, end, x, steps, width, segment, each, leaves, enters, carries, tau_h, vth_h, tau_r_h, uth_h, kept,
         grad, of_rate, beside, origin, grad_x, sums, grad_leaves, grad_enters, grad_carries,
     ):  # fmt: skip
         """``grad``, of the spikes, and ``beside``, of x by all else, begin with sample ``origin``."""
@@ -150,7 +156,7 @@ def backward_kernel(kind: str, surrogate: str, through_time: bool) -> Callable[.
         scratch = aligned(W, x.dtype)
         before, joined = origin * steps * width, beside.size > 0
         for task in range(first, end):
-            tile, samples = task % tiles, task // tiles * SAMPLES
+            tile, samples = task % tiles, task // tiles * each
             lanes = min(W, width - tile * W)
             rows = np.minimum(tile * W + np.arange(W), width - 1)
             leave, enter, carry = leaves[tile], enters[tile], carries[tile]
@@ -158,7 +164,7 @@ def backward_kernel(kind: str, surrogate: str, through_time: bool) -> Callable[.
             tau, vth = spread(tau_h, rows, scratch), spread(vth_h, rows, scratch)
             tau_r, uth = spread(tau_r_h, rows, scratch), spread(uth_h, rows, scratch)
             inverse, zero = 1.0 / vth, tau * 0
-            for b in range(samples, min(samples + SAMPLES, batch)):
+            for b in range(samples, min(samples + each, batch)):
                 grad_u, grad_r, grad_v = zero, zero, zero  # of u[t], R[t+1] and u'[t+1] while at step t
                 for number in range(segments - 1, -1, -1):
                     keep = kept[(b * tiles + tile) * segments + number]

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from spikestrip.errors import BadInput
-from train.fused.kernels import SAMPLES, T, backward_kernel, forward_kernel, segment_length
+from train.fused.kernels import T, backward_kernel, forward_kernel, group_size, segment_length
 from train.neurons._buffers import empty
 from train.neurons._kernels import W
 from train.neurons.neuron import Neuron, check, check_finite
@@ -21,7 +21,6 @@ from train.neurons.scan import on_threads
 from train.ssm import S4D
 from train.ssm.block_convolution import tables, toeplitz
 
-Then = Callable[[int], None]
 Kernel = Callable[[np.ndarray, np.ndarray, int], None]
 
 
@@ -54,11 +53,14 @@ class Layer:
         arrays = [p.expand(width).contiguous().numpy() for p in parameters]
         arrays += arrays[:1] * (4 - len(arrays))  # tau stands in for the tau_r and uth that aren't there
         self.lanes = [_in_lanes(table) for table in tables]
-        self.arguments = (steps, width, segment, *self.lanes, *arrays)
+        self.samples = group_size(batch)
+        self.groups = -(-batch // self.samples)
+        self.arguments = (steps, width, segment, self.samples, *self.lanes, *arrays)
         self.kept = x.new_empty(batch * self.tiles * -(-steps // segment), (2 + tables[1].shape[2]) * W).numpy()
-        self.groups = -(-batch // SAMPLES)
 
-    def forward(self, x: Tensor, spikes: np.ndarray, words: np.ndarray, then: Then | None = None) -> float:
+    def forward(
+        self, x: Tensor, spikes: np.ndarray, words: np.ndarray, then: Callable[[int], None] | None = None
+    ) -> float:
         """The rate. Writes spikes (B * L * H), and as bits words (B * L * tiles) uint32; not the one that is empty.
 
         ``then`` follows for each group of samples, while they are in the cache.

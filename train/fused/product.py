@@ -16,7 +16,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import register_jitable
 
-from train.neurons._lanes import LINE, intrinsic, load_vector, pointer, store_vector, vector
+from train.neurons._lanes import LINE, intrinsic, load_vector, pointer, splat, store_vector, vector
 
 ROWS, COLUMNS = 4, 6  # of a tile, whose 24 sums stay in registers: 10 loads for 24 multiply-adds
 INT = ir.IntType(64)
@@ -54,21 +54,21 @@ def tile(rows: int, columns: int, *, scalars: bool = False) -> Callable[..., Non
             fused = cgutils.get_or_insert_function(builder.module, ir.FunctionType(lanes, [lanes] * 3), name)
             with cgutils.for_range(builder, depth) as loop:
 
-                def line(start: ir.Value, term: ir.Value, stride: ir.Value, which: int) -> ir.Value:
+                def place_of(start: ir.Value, term: ir.Value, stride: ir.Value, which: int) -> ir.Value:
                     offset = builder.add(builder.mul(loop.index, term), builder.mul(stride, INT(which)))
-                    return load_vector(builder, builder.gep(start, [offset]), lanes)
+                    return builder.gep(start, [offset])
 
-                def scalar(start: ir.Value, term: ir.Value, stride: ir.Value, which: int) -> ir.Value:
-                    offset = builder.add(builder.mul(loop.index, term), builder.mul(stride, INT(which)))
-                    one = builder.load(builder.gep(start, [offset]))
-                    first = builder.insert_element(ir.Constant(lanes, ir.Undefined), one, ir.IntType(32)(0))
-                    every = ir.Constant(ir.VectorType(ir.IntType(32), lanes.count), [0] * lanes.count)
-                    return builder.shuffle_vector(first, first, every)
+                def line(place: ir.Value) -> ir.Value:
+                    return load_vector(builder, place, lanes)
 
-                left = [(scalar if scalars else line)(starts[0], term_a, row_a, i) for i in range(rows)]
-                right = [line(starts[1], term_b, column_b, j) for j in range(columns)]
-                for number, total in enumerate(sums):
-                    x, y = left[number // columns], right[number % columns]
+                def number(place: ir.Value) -> ir.Value:
+                    return splat(builder, builder.load(place), lanes)
+
+                of_a = number if scalars else line
+                left = [of_a(place_of(starts[0], term_a, row_a, i)) for i in range(rows)]
+                right = [line(place_of(starts[1], term_b, column_b, j)) for j in range(columns)]
+                for i, total in enumerate(sums):
+                    x, y = left[i // columns], right[i % columns]
                     builder.store(builder.call(fused, [x, y, builder.load(total)]), total)
             for total, place in zip(sums, places, strict=True):
                 store_vector(builder, builder.load(total), place)
@@ -104,8 +104,25 @@ def product(a, at_a, row_a, term_a, b, at_b, term_b, column_b, c, at_c, row_c, c
             )  # fmt: skip
 
 
-tall, short = tile(COLUMNS, ROWS, scalars=True), tile(1, ROWS, scalars=True)
-narrow, single = tile(COLUMNS, 1, scalars=True), tile(1, 1, scalars=True)
+def rows_by(height: int) -> Callable[..., None]:
+    """What ``rows_product`` does with the rows first .. end, a multiple of ``height`` of them."""
+    wide, narrow = tile(height, ROWS, scalars=True), tile(height, 1, scalars=True)
+
+    @register_jitable
+    def multiply(a, at_a, b, c, at_c, first, end, width):  # type: ignore[no-untyped-def]
+        line = LINE // c.itemsize
+        lanes = width - width % (ROWS * line)
+        for row in range(first, end, height):
+            from_a, to_c = at_a + row * width, at_c + row * width
+            for lane in range(0, lanes, ROWS * line):
+                wide(a, from_a, width, 1, b, lane, width, line, c, to_c + lane, width, line, width, False)
+            for lane in range(lanes, width, line):
+                narrow(a, from_a, width, 1, b, lane, width, line, c, to_c + lane, width, line, width, False)
+
+    return multiply
+
+
+by_columns, singly = rows_by(COLUMNS), rows_by(1)
 
 
 @register_jitable
@@ -114,18 +131,6 @@ def rows_product(a, at_a, b, c, at_c, rows, width):  # type: ignore[no-untyped-d
 
     A and C are given as flat arrays and where they start; ``width`` is a multiple of a cache line's lanes.
     """
-    line = LINE // c.itemsize
-    wide = width - width % (ROWS * line)
     tops = rows - rows % COLUMNS
-    for row in range(0, tops, COLUMNS):
-        from_a, to_c = at_a + row * width, at_c + row * width
-        for lane in range(0, wide, ROWS * line):
-            tall(a, from_a, width, 1, b, lane, width, line, c, to_c + lane, width, line, width, False)
-        for lane in range(wide, width, line):
-            narrow(a, from_a, width, 1, b, lane, width, line, c, to_c + lane, width, line, width, False)
-    for row in range(tops, rows):
-        from_a, to_c = at_a + row * width, at_c + row * width
-        for lane in range(0, wide, ROWS * line):
-            short(a, from_a, width, 1, b, lane, width, line, c, to_c + lane, width, line, width, False)
-        for lane in range(wide, width, line):
-            single(a, from_a, width, 1, b, lane, width, line, c, to_c + lane, width, line, width, False)
+    by_columns(a, at_a, b, c, at_c, 0, tops, width)
+    singly(a, at_a, b, c, at_c, tops, rows, width)

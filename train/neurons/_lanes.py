@@ -48,9 +48,13 @@ def widened(context: Any, builder: ir.IRBuilder, value: ir.Value, kind: types.Ty
     """A scalar in every lane; Lanes stay as they are."""
     if isinstance(kind, Lanes):
         return value
-    number = context.cast(builder, value, kind, lanes.dtype)
-    one = builder.insert_element(ir.Constant(vector(lanes.dtype, lanes.count), ir.Undefined), number, ir.IntType(32)(0))
-    return builder.shuffle_vector(one, one, ir.Constant(ir.VectorType(ir.IntType(32), lanes.count), [0] * lanes.count))
+    return splat(builder, context.cast(builder, value, kind, lanes.dtype), vector(lanes.dtype, lanes.count))
+
+
+def splat(builder: ir.IRBuilder, number: ir.Value, kind: ir.VectorType) -> ir.Value:
+    """``number`` in every element."""
+    one = builder.insert_element(ir.Constant(kind, ir.Undefined), number, ir.IntType(32)(0))
+    return builder.shuffle_vector(one, one, ir.Constant(ir.VectorType(ir.IntType(32), kind.count), [0] * kind.count))
 
 
 def define(operation: Callable[..., Any], emit: Callable[[ir.IRBuilder, ir.Value, ir.Value], ir.Value]) -> None:
@@ -183,6 +187,7 @@ def store(_typing: Any, array: types.Array, index: types.Integer, value: Lanes) 
 
 
 def one_by_one(builder: ir.IRBuilder, count: ir.Value, source: ir.Value, to: ir.Value) -> None:
+    """Copy ``count`` elements."""
     with cgutils.for_range(builder, count) as loop:
         builder.store(builder.load(builder.gep(source, [loop.index])), builder.gep(to, [loop.index]))
 
