@@ -14,7 +14,7 @@ demo: setup
 test: lint
 	$(PYTEST) -m "not slow and not gpu"
 
-test-all: lint
+test-all: lint .venv/peers
 	$(PYTEST)
 
 # On a machine with CUDA; PYTHON there is one whose torch can use it: nothing is installed.
@@ -58,7 +58,7 @@ setup: .venv/complete
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-deps --ignore-requires-python lava-nc sinabs neurobench
 	touch $@
 
-# other libraries, to measure beside
+# other libraries, to measure beside and to hold importers and modules against
 .venv/peers: .venv/complete
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[peers]'
 	touch $@

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 ROOT = Path(__file__).parent.parent
@@ -45,6 +46,22 @@ COMMANDS = (
 """What needs no extra: every floor but training, and data of every package."""
 WITHOUT = {"fit model.nir --chip loihi2": "fit", "train --task digits --out a.pt": "train", "to-nir a.pt": "train"}
 """What needs one -> the one that it must name."""
+
+TRAINED = (
+    "train --task digits --d-model 16 --d-state 4 --layers 1 --epochs 1 --out a.pt",
+    "to-nir a.pt -o a.nir",
+    "to-onnx a.pt -o a.onnx",
+    "score a.pt --samples 32",
+    "reference a.pt --input x.npy -o reference.h5",
+    "simulate a.nir --backend torch --input x.npy -o torch.h5",
+    "simulate a.onnx --backend onnxruntime --input x.npy -o onnx.h5",
+    "verify reference.h5 torch.h5 --program a.nir",
+    "verify torch.h5 onnx.h5 --program a.nir",
+    "road a.pt --samples 4 --backends numpy,raster,torch,onnxruntime --out road",
+    "report road",
+    "fit a.nir --chip loihi2",
+)
+"""From training to a report, with the extras that it needs."""
 
 
 ALONE = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
@@ -97,3 +114,18 @@ def test_the_wheel_alone_passes_the_smoke_test(release: str, built: Path, tmp_pa
         line = [own / "spikestrip", *command.split()]
         done = subprocess.run(line, cwd=tmp_path, env=ALONE, capture_output=True, text=True)
         assert (done.returncode, f"pip install 'spikestrip[{extra}]'" in done.stderr) == (2, True), done.stderr
+
+
+@pytest.mark.slow
+def test_a_network_goes_from_training_to_its_report_by_the_wheel(built: Path, tmp_path: Path) -> None:
+    subprocess.run([sys.executable, "-m", "venv", "env"], cwd=tmp_path, check=True)
+    own = tmp_path / "env" / "bin"
+    (wheel,) = built.glob("*.whl")
+    install = ["install", "--quiet", "--constraint", ROOT / "constraints.txt", f"{wheel}[train,sim,report,fit]"]
+    subprocess.run([own / "python", "-m", "pip", *install], check=True, capture_output=True)
+    np.save(tmp_path / "x.npy", np.random.default_rng(0).uniform(size=(2, 64, 1)).astype(np.float32))
+    for command in TRAINED:
+        line = [own / "spikestrip", *command.split()]
+        done = subprocess.run(line, cwd=tmp_path, env=ALONE, capture_output=True, text=True)
+        assert done.returncode == 0, f"{command}: {done.stderr}"
+    assert "</html>" in (tmp_path / "road" / "report.html").read_text(encoding="utf-8")
