@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import numpy as np
@@ -129,3 +130,12 @@ def test_a_network_goes_from_training_to_its_report_by_the_wheel(built: Path, tm
         done = subprocess.run(line, cwd=tmp_path, env=ALONE, capture_output=True, text=True)
         assert done.returncode == 0, f"{command}: {done.stderr}"
     assert "</html>" in (tmp_path / "road" / "report.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.slow
+def test_the_constraints_hold_every_extra(built: Path) -> None:
+    (wheel,) = built.glob("*.whl")
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    install = [sys.executable, "-m", "pip", "install", "--dry-run", "--quiet", "--constraint", ROOT / "constraints.txt"]
+    done = subprocess.run([*install, f"{wheel}[{','.join(extras)}]"], capture_output=True, text=True)
+    assert not done.returncode, done.stderr
