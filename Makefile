@@ -4,7 +4,7 @@ BIN := .venv/bin
 # two processes of one thread each: small tensors lose more than they gain by threads
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
-BENCHMARKS := neurons training_step threads pmbc_cost ssm_kernel simulate verification convert_cost start growth
+BENCHMARKS := train_speed training_step threads pmbc_cost ssm_kernel simulate verification convert_cost start growth
 
 .PHONY: setup demo test test-all test-gpu bench bench-gpu zoo docs lint clean
 

@@ -162,26 +162,55 @@ def _version(package: str) -> str | None:
         return None
 
 
-def command(measure: Callable[[bool], Tables]) -> click.Command:
-    """The command of a benchmark. ``measure(smoke)`` gives its tables; with ``smoke`` at the smallest sizes."""
+class Listed(click.ParamType):
+    """Values of one type, with commas, as a tuple."""
+
+    name = "list"
+
+    def __init__(self, each: click.ParamType) -> None:
+        self.each = each
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[Any, ...]:
+        parts = value.split(",") if isinstance(value, str) else value
+        return tuple(self.each.convert(part, param, ctx) for part in parts)
+
+
+def tables(report: dict[str, Any]) -> Tables:
+    """Those of a report, by name."""
+    return {name: rows for name, rows in report.items() if isinstance(rows, list)}
+
+
+def command(
+    measure: Callable[..., Tables],
+    *options: Callable[[Any], Any],
+    plot: Callable[[list[Row], Path], None] | None = None,
+) -> click.Command:
+    """The command of a benchmark. ``measure(smoke, ...)`` gives its tables; with ``smoke`` at the smallest sizes.
+
+    ``options``: click's, whose values ``measure`` takes. ``plot(rows, path)`` draws the table "rows" beside the JSON.
+    """
     doc = importlib.import_module(measure.__module__).__doc__
 
     @click.command(help=doc)
     @click.option("--json", "path", type=click.Path(path_type=Path), required=True)
     @click.option("--smoke", is_flag=True, help="The smallest sizes: does it run? Its times say nothing.")
-    def main(path: Path, smoke: bool) -> None:
+    def main(path: Path, smoke: bool, **chosen: Any) -> None:
         load, started = os.getloadavg()[0], time.perf_counter()
-        tables = measure(smoke)
+        found = measure(smoke, **chosen)
         report = {
             "machine": machine() | {"load_before": load, "load_after": os.getloadavg()[0]},
             "seconds": round(time.perf_counter() - started, 1),
             "smoke": smoke,
-            "tables": tables,
+            **found,
         }
         path.write_text(json.dumps(report, indent=1) + "\n")
-        for name, rows in tables.items():
+        if plot is not None:
+            plot(found["rows"], path.with_suffix(".png"))
+        for name, rows in found.items():
             click.echo(name)
             for row in rows:
                 click.echo("  " + "  ".join(f"{key} {value}" for key, value in row.items()))
 
+    for option in reversed(options):
+        main = option(main)
     return main

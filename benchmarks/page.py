@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+import plots
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from spikestrip.command import main
@@ -23,7 +24,7 @@ from spikestrip.files import atomic, existing
 
 DOCS = Path(__file__).parents[1] / "docs"
 NAMES = (
-    "neurons", "training_step", "threads", "pmbc_cost", "ssm_kernel", "simulate", "verification", "convert_cost",
+    "train_speed", "training_step", "threads", "pmbc_cost", "ssm_kernel", "simulate", "verification", "convert_cost",
     "start", "growth",
 )  # fmt: skip
 Reports = dict[str, dict[str, Any]]
@@ -43,7 +44,7 @@ class Aim:
 
     def cells(self, reports: Reports) -> tuple[str, ...]:
         """what, aim, measured, reached or missed."""
-        found = [row for row in reports[self.benchmark]["tables"][self.table] if self.row.items() <= row.items()]
+        found = [row for row in reports[self.benchmark][self.table] if self.row.items() <= row.items()]
         aim = f"at {'most' if self.at_most else 'least'} {cell(self.limit)}"
         if not found:
             return self.what, aim, "not measured", "-"
@@ -82,7 +83,7 @@ def verdict(reached: bool) -> str:
 
 def growth_cells(reports: Reports) -> tuple[str, ...]:
     """The same of what grows worst with T, B or the number of blocks; with H a mix's weights are its square."""
-    rows = [row for row in reports["growth"]["tables"]["exponents"] if row["axis"] != "H" and row["exponent"]]
+    rows = [row for row in reports["growth"]["exponents"] if row["axis"] != "H" and row["exponent"]]
     worst = max(rows, key=lambda row: row["exponent"])
     said = f"growth with T, B and blocks, largest exponent ({worst['what']}, with {worst['axis']})"
     return said, f"linear: at most {LINEAR}", cell(worst["exponent"]), verdict(worst["exponent"] <= LINEAR)
@@ -134,63 +135,12 @@ def render(reports: Reports) -> str:
     )  # fmt: skip
     environment.filters["cell"] = cell
     aims = markdown(("", "aim", "measured", ""), [*(aim.cells(reports) for aim in AIMS), growth_cells(reports)])
-    tables = {name: report["tables"] for name, report in reports.items()}
     seconds = sum(report["seconds"] for report in reports.values())
     loads = [report["machine"][when] for report in reports.values() for when in ("load_before", "load_after")]
     return environment.get_template("page.md.jinja").render(
-        tables, aims=aims, table=table, pivot=pivot, seconds=seconds, loads=loads,
+        reports, aims=aims, table=table, pivot=pivot, seconds=seconds, loads=loads,
         machine=reports["training_step"]["machine"],
     )  # fmt: skip
-
-
-def plot_growth(points: list[dict[str, Any]], path: Path) -> None:
-    """Milliseconds against each axis, and memory against the first, both logarithmic, with a linear slope beside."""
-    import matplotlib
-
-    matplotlib.use("agg")
-    from matplotlib import pyplot as plt
-
-    axes = list(dict.fromkeys(row["axis"] for row in points))
-    figure, panels = plt.subplots(1, len(axes) + 1, figsize=(4 * (len(axes) + 1), 3.8), layout="constrained")
-    for panel, (axis, quantity) in zip(
-        panels, [*((axis, "ms") for axis in axes), (axes[0], "peak_bytes")], strict=True
-    ):
-        own = [row for row in points if row["axis"] == axis and row[quantity]]
-        for what in dict.fromkeys(row["what"] for row in own):
-            line = [(row["size"], row[quantity]) for row in own if row["what"] == what]
-            panel.plot(*zip(*line, strict=True), "o-", markersize=3, label=what)
-        sizes = sorted({row["size"] for row in own})
-        if sizes:
-            low = min(row[quantity] for row in own)
-            panel.plot(sizes, [low * size / sizes[0] for size in sizes], ":", color="grey", label="linear")
-        panel.set(xscale="log", yscale="log", xlabel=axis, title=quantity.replace("_", " "))
-        panel.set_xticks(sizes, [f"{size:,}" for size in sizes], rotation=45, fontsize="x-small")
-        panel.minorticks_off()
-        panel.spines[["top", "right"]].set_visible(False)
-    panels[0].legend(fontsize="x-small", frameon=False)
-    figure.savefig(path, dpi=110)
-    plt.close(figure)
-
-
-def plot_neurons(rows: list[dict[str, Any]], path: Path) -> None:
-    """Milliseconds of each method at each size."""
-    import matplotlib
-
-    matplotlib.use("agg")
-    from matplotlib import pyplot as plt
-
-    names = list(dict.fromkeys(row["method"] for row in rows))[::-1]
-    sizes = list(dict.fromkeys((row["rows"], row["L"]) for row in rows))
-    figure, panel = plt.subplots(figsize=(7, 5), layout="constrained")
-    for index, (count, length) in enumerate(sizes):
-        own = {row["method"]: row["ms"] for row in rows if (row["rows"], row["L"]) == (count, length)}
-        places = [names.index(name) + 0.8 * index / len(sizes) for name in own]
-        panel.barh(places, list(own.values()), height=0.8 / len(sizes), label=f"{count:,} rows, L = {length:,}")
-    panel.set(xscale="log", xlabel="ms, forward and backward", yticks=range(len(names)), yticklabels=names)
-    panel.spines[["top", "right"]].set_visible(False)
-    panel.legend(frameon=False)
-    figure.savefig(path, dpi=110)
-    plt.close(figure)
 
 
 @click.command(help=__doc__)
@@ -208,8 +158,9 @@ def command(folder: Path) -> None:
     for target, text in (("benchmarks.json", json.dumps(reports, indent=1) + "\n"), ("benchmarks.md", render(reports))):
         with atomic(DOCS / target) as temporary:
             temporary.write_text(text)
-    plot_growth(reports["growth"]["tables"]["points"], DOCS / "growth.png")
-    plot_neurons(reports["neurons"]["tables"]["neurons"], DOCS / "neurons.png")
+    plots.growth(reports["growth"]["points"], DOCS / "growth.png")
+    for name in ("train_speed", "simulate"):
+        plots.methods(reports[name]["rows"], DOCS / f"{name}.png")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """What simulation costs: every backend, other libraries' loops, raster beside its oracle, and one step alone.
 
-python benchmarks/simulate.py --json simulate.json
+python benchmarks/simulate.py --json simulate.json    (and a plot beside it)
 
 The network is random: two blocks of S4D, LIF and a linear layer, H = 64, N = 32, on N(0, 1) input of one channel. A run
 is what a user pays for, with what the backend builds. ``differing_spikes`` counts those that are not numpy's.
@@ -18,6 +18,7 @@ import array_api_compat.torch as xp
 import measuring
 import numpy as np
 import onnxruntime
+import plots
 import torch
 from measuring import Row, Tables, Timer
 from torch import Tensor, nn
@@ -115,7 +116,10 @@ def rated(rows: list[Row], count: int) -> list[Row]:
 
 
 def on_backends(program: Program, x: np.ndarray, dtype: Dtype, turns: int) -> tuple[list[Row], list[Row]]:
-    """A row for each backend that holds ``program``, and for each that is absent or refuses."""
+    """A row for each backend that holds ``program``, and for each that is absent or refuses.
+
+    Its ``rows`` are samples, and L steps.
+    """
     loaded, absent = measuring.installed({name: partial(_loaded, *BACKENDS[name]) for name in BACKENDS})
     calls: dict[str, Callable[[], Any]] = {}
     for name, backend in loaded.items():
@@ -135,8 +139,8 @@ def on_backends(program: Program, x: np.ndarray, dtype: Dtype, turns: int) -> tu
         differing[name] = sum(int(np.count_nonzero(train != spikes[layer])) for layer, train in oracle.items())
     timers: dict[str, Timer] = {name: measuring.timer(call, spell=SPELL) for name, call in calls.items()}
     times = measuring.take_turns(timers, turns)
-    rows = measuring.compared(times, "numpy", "backend", batch=len(x), steps=x.shape[1], dtype=dtype)
-    rows = [row | {"differing_spikes": differing[row["backend"]]} for row in rated(rows, neuron_steps(program, x))]
+    rows = measuring.compared(times, "numpy", "method", rows=len(x), L=x.shape[1], dtype=dtype)
+    rows = [row | {"differing_spikes": differing[row["method"]]} for row in rated(rows, neuron_steps(program, x))]
     return rows, absent
 
 
@@ -234,10 +238,10 @@ def measure(smoke: bool) -> Tables:
     steps, turns = (3, 1) if smoke else (STEPS, 3)
     batches = (1, 2) if smoke else (1, 64)
     program = network(rng, inputs=1, hidden=hidden, modes=modes, classes=10)
-    tables: Tables = {"backends": [], "absent": [], "snntorch": [], "oracle": []}
+    tables: Tables = {"rows": [], "absent": [], "snntorch": [], "oracle": []}
     for batch in batches:
         rows, absent = on_backends(program, gaussian(rng, program, batch, steps), "float64", turns)
-        tables["backends"] += rows
+        tables["rows"] += rows
         tables["absent"] += [row for row in absent if row not in tables["absent"]]
         tables["snntorch"] += beside_snntorch(hidden, batch, steps, turns)
         tables["oracle"] += beside_oracle("smnist", batch, steps, turns)
@@ -245,6 +249,6 @@ def measure(smoke: bool) -> Tables:
     return tables
 
 
-main = measuring.command(measure)
+main = measuring.command(measure, plot=plots.methods)
 if __name__ == "__main__":
     main()

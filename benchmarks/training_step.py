@@ -21,8 +21,8 @@ from typing import Any
 import measuring
 import steps
 from measuring import ROOT, Child, Row, Tables
-from neurons import OTHERS
 from torch import Tensor, nn
+from train_speed import OTHERS
 
 from train.memory import keep_freed
 

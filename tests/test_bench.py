@@ -21,6 +21,7 @@ sys.path.append(str(ROOT / "benchmarks"))
 import growth  # noqa: E402
 import measuring  # noqa: E402
 import page  # noqa: E402
+import train_speed  # noqa: E402
 
 SLOW = ("convert_cost", "threads", "training_step")
 """Those that start several processes with torch."""
@@ -40,18 +41,40 @@ def test_it_runs_and_the_page_shows_it(name: str, tmp_path: Path) -> None:
     assert not done.exit_code, done.output
     made = json.loads(path.read_text())
     assert made["smoke"]
-    assert made["tables"].keys() == stored()[name]["tables"].keys()
-    for rows in made["tables"].values():
+    tables = measuring.tables(made)
+    assert made.keys() == stored()[name].keys()
+    for rows in tables.values():
         for row in rows:
             assert all(value is None or math.isfinite(value) for value in row.values() if not isinstance(value, str))
             if "times" in row:
                 assert 0 < row["times_least"] <= row["times_most"]
     text = page.render(stored() | {name: made})
     assert text != page.render(stored())
-    for rows in made["tables"].values():
+    for rows in tables.values():
         for row in rows:
             if "ms" in row:
                 assert page.cell(row["ms"]) in text or name == "growth"  # whose points are in the plot
+
+
+def test_what_is_asked_for_is_measured_and_plotted(tmp_path: Path) -> None:
+    path = tmp_path / "speed.json"
+    done = CliRunner().invoke(
+        train_speed.main, ["--json", str(path), "--lengths", "16,32", "--methods", "bptt,scan", "--rows", "3"]
+    )
+    assert not done.exit_code, done.output
+    rows = json.loads(path.read_text())["rows"]
+    asked = [(method, length, 3) for length in (16, 32) for method in ("bptt", "scan")]
+    assert [(row["method"], row["L"], row["rows"]) for row in rows] == asked
+    assert all(row["ms"] > 0 for row in rows)
+    assert path.with_suffix(".png").stat().st_size > 1000
+
+
+@pytest.mark.parametrize("bad", [("--methods", "scan,unknown"), ("--lengths", "16,x"), ("--rows", "0")])
+def test_what_cannot_be_measured_is_named(bad: tuple[str, str], tmp_path: Path) -> None:
+    done = CliRunner().invoke(train_speed.main, ["--json", str(tmp_path / "speed.json"), *bad])
+    assert done.exit_code == 2
+    assert bad[0] in done.output
+    assert not [*tmp_path.iterdir()]
 
 
 def test_the_page_is_that_of_the_stored_figures() -> None:
@@ -129,7 +152,7 @@ def test_an_aim_is_judged_by_its_row() -> None:
     def judged(value: float, at_most: bool) -> str:
         aim = page.Aim("x", "name", "table", {"step": "ours"}, 2.0, at_most=at_most)
         rows = [{"step": "theirs", "times": 100.0}, {"step": "ours", "times": value}]
-        return aim.cells({"name": {"tables": {"table": rows}}})[-1]
+        return aim.cells({"name": {"table": rows}})[-1]
 
     assert judged(2.5, at_most=False) == judged(1.5, at_most=True) == "reached"
     assert judged(1.5, at_most=False) == judged(2.5, at_most=True) == "**missed**"

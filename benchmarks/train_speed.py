@@ -1,10 +1,13 @@
 """What a neuron costs in training, forward and backward: every parallel form, the usual loops, and other libraries.
 
-python benchmarks/neurons.py --json neurons.json
+python benchmarks/train_speed.py --json train_speed.json [--lengths 1024,8192] [--methods bptt,scan] [--rows 64]
 
 All compute the hard-reset LIF of SpikingSSM (tau = 0.125, threshold 1, triangle surrogate) on N(0,1) input. The floor
 is the memory traffic of a fused kernel that keeps nothing: 20 B an element in float32 (read x, write s; read x and the
 gradient, write the gradient of x) at the bandwidth of a copy in the same run. Inputs that fit in cache can beat it.
+
+bptt is the official code's loop and bptt_unbind ours, sdn as published, sdn_folded without its BatchNorm, sdn_unfolded
+as our matrix products; pmbc and scan_refractory are of a refractory neuron, as PMBC has no hard reset.
 """
 
 from __future__ import annotations
@@ -13,7 +16,9 @@ import statistics
 from collections.abc import Callable
 from typing import Any
 
+import click
 import measuring
+import plots
 import torch
 from measuring import Row, Tables
 from torch import Tensor
@@ -28,7 +33,8 @@ TAU = 0.125
 FLOOR = 20  # bytes an element
 TURNS = 2
 SPELL = 0.05  # seconds that a fast method is repeated for in its turn
-SHAPES = [(64, 1024), (64, 8192), (8192, 1024)]
+ROWS, LENGTHS = (64,), (1024, 8192)
+MANY = (8192, 1024)  # rows and length that are measured too, if none are asked for
 LOOP_LIMIT = 1 << 20  # elements: loops in Python take minutes for more
 COPIED = 1 << 26
 Method = Callable[[Tensor], Tensor]
@@ -138,19 +144,17 @@ OTHERS: dict[str, Callable[[], Method]] = {
     "SDN as published": published_sdn,
 }
 """Other libraries' neurons, and the papers'."""
-LOOPS: dict[str, Callable[[], Method]] = {
-    "official loop": official_loop,
-    "bptt (unbind)": lambda: named("bptt"),
+LOOPS = ("bptt", "bptt_unbind", "sltt", "snntorch", "spikingjelly", "norse")
+METHODS: dict[str, Callable[[], Method]] = {
+    "bptt": official_loop,
+    "bptt_unbind": lambda: named("bptt"),
     "sltt": lambda: named("bptt", gradient="sltt"),
-    **{name: OTHERS[name] for name in ("snnTorch", "spikingjelly", "norse")},
-}
-PARALLEL: dict[str, Callable[[], Method]] = {
-    "SDN as published": published_sdn,
-    "SDN, folded": folded_sdn,
-    "sdn (matrix products)": lambda: named("sdn"),
+    **dict(zip(("snntorch", "spikingjelly", "norse", "sdn"), OTHERS.values(), strict=True)),
+    "sdn_folded": folded_sdn,
+    "sdn_unfolded": lambda: named("sdn"),
     "block": lambda: named("block"),
-    "pmbc (refractory)": lambda: refractory("pmbc"),
-    "scan (refractory)": lambda: refractory("scan"),
+    "pmbc": lambda: refractory("pmbc"),
+    "scan_refractory": lambda: refractory("scan"),
     "scan": lambda: named("scan"),
 }
 
@@ -163,7 +167,8 @@ def bandwidth(floats: int) -> float:
     return 2 * source.nbytes / (statistics.median(times) / 1000)
 
 
-def compare(chosen: dict[str, Method], rows: int, length: int, speed: float, base: str, smoke: bool) -> list[Row]:
+def compare(chosen: dict[str, Method], rows: int, length: int, speed: float, smoke: bool) -> list[Row]:
+    """A row for each method; *times* is as fast as the official loop, or what stands first without it."""
     x = torch.randn(1, rows, length, requires_grad=True)
     grad = torch.randn_like(x)
 
@@ -172,24 +177,39 @@ def compare(chosen: dict[str, Method], rows: int, length: int, speed: float, bas
 
     spell, turns = (0, 1) if smoke else (SPELL, TURNS)
     timers = {name: measuring.timer(passes(method), spell=spell) for name, method in chosen.items()}
+    base = next((name for name in ("bptt", "sdn") if name in chosen), next(iter(chosen)))
     found = measuring.compared(measuring.take_turns(timers, turns), base, "method", rows=rows, L=length)
     floor = 1000 * FLOOR * x.numel() / speed
     return [row | {"floor_share": measuring.significant(floor / row["ms"])} for row in found]
 
 
-def measure(smoke: bool) -> Tables:
+def measure(smoke: bool, lengths: tuple[int, ...], wanted: tuple[str, ...], rows: tuple[int, ...]) -> Tables:
     torch.manual_seed(0)
-    loops, absent = measuring.installed(LOOPS)
-    parallel, _ = measuring.installed(PARALLEL)
+    chosen, absent = measuring.installed({name: METHODS[name] for name in wanted or METHODS})
     speed = bandwidth(1 << 10 if smoke else COPIED)
-    rows: list[Row] = []
-    for count, length in [(2, 8)] if smoke else SHAPES:
-        few = count * length <= LOOP_LIMIT
-        chosen = loops | parallel if few else parallel
-        rows += compare(chosen, count, length, speed, "official loop" if few else "SDN as published", smoke)
-    return {"neurons": rows, "bandwidth": [{"gb_s": measuring.significant(speed / 1e9)}], "absent": absent}
+    shapes = [(count, length) for count in rows or ROWS for length in lengths or LENGTHS]
+    if smoke:
+        shapes = [(2, 8)]
+    elif not rows and not lengths:
+        shapes.append(MANY)
+    found: list[Row] = []
+    for count, length in shapes:
+        few = wanted or count * length <= LOOP_LIMIT
+        here = {name: method for name, method in chosen.items() if few or name not in LOOPS}
+        found += compare(here, count, length, speed, smoke) if here else []
+    return {"rows": found, "bandwidth": [{"gb_s": measuring.significant(speed / 1e9)}], "absent": absent}
 
 
-main = measuring.command(measure)
+SIZES = measuring.Listed(click.IntRange(1))
+main = measuring.command(
+    measure,
+    click.option("--lengths", type=SIZES, default=(), help="Steps, with commas. Default: 1024,8192."),
+    click.option(
+        "--methods", "wanted", type=measuring.Listed(click.Choice(list(METHODS))), default=(),
+        help="With commas. Default: all; loops but for more than a million elements.",
+    ),
+    click.option("--rows", type=SIZES, default=(), help="B * H, with commas. Default: 64; and 8192 of 1,024 steps."),
+    plot=plots.methods,
+)  # fmt: skip
 if __name__ == "__main__":
     main()
