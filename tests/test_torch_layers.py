@@ -169,7 +169,7 @@ REFUSED: dict[str, tuple[tuple[nn.Module, tuple[int, ...]], str]] = {
     ),
     "in place": (
         forward(lambda self, x: functional.relu(x, inplace=True) + x),
-        r"module: calls relu\(\) in place",
+        r"module: calls relu\(\), which changes in place what 'x' holds",
     ),
     "size in a sum": (forward(lambda self, x: self.fc(x) + x.shape[1]), "module: computes with the size"),
     "mean": (forward(lambda self, x: self.fc(x).mean(1)), r"module: calls mean\(\).*AdaptiveAvgPool"),

@@ -13,7 +13,7 @@ from convert.modules import norse, own, sinabs, spikingjelly
 from convert.modules.building import Built
 from convert.modules.layouts import Layout, Taken
 from convert.modules.neurons import is_neuron
-from convert.modules.tracing import ROOT
+from convert.modules.nodes import ROOT
 from spikestrip.errors import BadInput, Refused
 from spikestrip.execution import Stepper
 

@@ -15,8 +15,9 @@ from convert.modules import diagonal, functions, layers, norse, own, refused, si
 from convert.modules.functions import Constant, Sizes, arguments
 from convert.modules.layouts import Taken
 from convert.modules.neurons import STATES, Fired, add_neuron, is_neuron
+from convert.modules.nodes import ROOT
+from convert.modules.nodes import place as place_of
 from convert.modules.program_builder import ProgramBuilder
-from convert.modules.tracing import ROOT
 from spikestrip.errors import Refused
 from spikestrip.operations import Affine, Conv1d, Conv2d, Operation, Shape
 from spikestrip.program import INPUT, Program
@@ -75,7 +76,7 @@ class _Walk:
         self.output = ""
 
     def visit(self, node: fx.Node) -> None:
-        where = _where(node)
+        where = place_of(node)
         if node.op == "placeholder":
             self.values[node] = diagonal.Held(str(node.target)) if self.values else INPUT
         elif node.op == "call_module":
@@ -114,7 +115,7 @@ class _Walk:
             raise Refused(where, f"takes the constant {value!r}")
         found = self.values[value]
         if isinstance(found, Fired):
-            raise Refused(where, f"takes all that {_where(value)} returns, states too; make that init_hidden=True")
+            raise Refused(where, f"takes all that {place_of(value)} returns, states too; make that init_hidden=True")
         if isinstance(found, diagonal.Held):
             raise Refused(where, f"takes the argument {found.argument!r}; only a neuron's or an SSM's state may be one")
         if isinstance(found, diagonal.Pair):
@@ -161,8 +162,6 @@ class _Walk:
             if synapse is not None:
                 self.builder.replace(entering, layers.normed(path, module, synapse))
                 return entering
-        if getattr(module, "inplace", False) and (source.op != "call_module" or len(source.users) > 1):
-            raise Refused(path, "changes its input in place, which others may read; set inplace=False")
         return self.add(path, layers.operations(path, module, self.builder.shapes[entering]), entering)
 
     def _read_once(self, source: fx.Node, stream: str) -> layers.Synapse | None:
@@ -263,9 +262,9 @@ class _Walk:
             return functions.item(where, found, place)
         if not isinstance(found, Fired) or place not in range(len(found.states) + 1):
             raise Refused(where, f"takes item {place!r} of {source.name!r}, which no neuron returns")
-        self.items[node] = _where(source), place
+        self.items[node] = place_of(source), place
         stream = (found.spikes, *found.states)[place]
-        reason = f"reads the state of {_where(source)}, which no stream holds (a membrane, where it is reset to zero)"
+        reason = f"reads the state of {place_of(source)}, which no stream holds (a membrane, where it is reset to zero)"
         return _Unreadable(reason) if stream is None else stream
 
     def _finish(self, node: fx.Node) -> None:
@@ -283,7 +282,7 @@ class _Walk:
         for value in node.all_input_nodes:
             made = self.values[value]
             if isinstance(made, Fired):
-                returned |= {(_where(value), place) for place in range(len(made.states) + 1)}
+                returned |= {(place_of(value), place) for place in range(len(made.states) + 1)}
             elif value in self.items:
                 returned.add(self.items[value])
             elif value in self.held:
@@ -303,7 +302,7 @@ class _Walk:
             (taken,) = (each for each in self.values if each.op == "placeholder" and each.target == held.argument)
             if held not in self.states or len(taken.users) > 1:
                 raise Refused(
-                    _where(made), f"needs {held.argument!r} to be used once, and its next value to be returned"
+                    place_of(made), f"needs {held.argument!r} to be used once, and its next value to be returned"
                 )
 
 
@@ -312,11 +311,3 @@ def _is_place(node: fx.Node) -> bool:
     if node.target is not operator.getitem or not isinstance(node.args[0], fx.Node):
         return False
     return node.args[0].op == "placeholder" and isinstance(node.args[1], int)
-
-
-def _where(node: fx.Node) -> str:
-    """The path of the submodule that ``node`` calls, or in whose forward it stands."""
-    if node.op == "call_module":
-        return str(node.target)
-    stack = node.meta.get("nn_module_stack")
-    return str(next(reversed(stack.values()))[0]) if stack else ROOT

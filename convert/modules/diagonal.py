@@ -15,7 +15,8 @@ import torch
 from torch import Tensor, fx
 from torch.nn import functional
 
-from convert.modules.functions import Constant, Walk, called
+from convert.modules.functions import Constant, Walk
+from convert.modules.nodes import called
 from spikestrip.errors import Refused
 from spikestrip.operations import S4D, Affine, Join, LeakyIntegrator, Operation, Scale
 

@@ -14,6 +14,7 @@ from torch.nn import functional
 
 from convert.modules import layers
 from convert.modules.arrays import array, fitted
+from convert.modules.nodes import called
 from spikestrip.errors import Refused
 from spikestrip.operations import Affine, Flatten, Join, Operation, Pad, Reshape, Scale, Shape
 
@@ -64,8 +65,7 @@ def call(walk: Walk, where: str, name: str, node: fx.Node) -> Value:
         source, *given = arguments(where, node, ("input", *names))
         options = {key: value for key, value in zip(names, given, strict=True) if value is not None}
         training = options.pop("training", None)
-        if options.pop("inplace", False) and (not isinstance(source, fx.Node) or len(source.users) > 1):
-            raise Refused(where, f"calls {called(node)}() in place on what others may read; set inplace=False")
+        options.pop("inplace", None)  # convert.modules.in_place has seen to it
         try:
             made = kind(**options)
         except (TypeError, ValueError) as error:
@@ -100,11 +100,6 @@ WAYS_OUT = {
     "permute": "no operation exchanges axes; let the example come as the first layer needs it",
     "transpose": "no operation exchanges axes; let the example come as the first layer needs it",
 }
-
-
-def called(node: fx.Node) -> str:
-    """The name of what ``node`` calls."""
-    return str(getattr(node.target, "__name__", node.target))
 
 
 def arguments(where: str, node: fx.Node, names: tuple[str, ...]) -> list[Any]:

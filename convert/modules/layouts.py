@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from convert.modules import neurons, norse, own, sinabs, spikingjelly
-from convert.modules.tracing import ROOT
+from convert.modules.nodes import ROOT
 from spikestrip.errors import Refused
 
 

@@ -16,7 +16,8 @@ from torch import Tensor, fx, nn
 
 from convert.modules import neurons, norse, spikingjelly
 from convert.modules.layouts import Layout, Taken, layout
-from convert.modules.tracing import LOOP, ROOT, trace
+from convert.modules.nodes import ROOT
+from convert.modules.tracing import LOOP, trace
 from spikestrip.errors import BadInput, Refused
 
 STEPS = 8

@@ -13,13 +13,11 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn.modules.lazy import LazyModuleMixin
 
-from convert.modules import norse, own, spikingjelly
+from convert.modules import in_place, norse, own, spikingjelly
+from convert.modules.nodes import ROOT
 from spikestrip.errors import BadInput, Refused
 
 LOOP = "make it one time step, `net(x[:, t])`, and keep the loop over t, and what collects its outputs, outside"
-
-ROOT = "module"
-"""What errors call the module itself; its submodules have their dotted names."""
 
 LIBRARIES = ("snntorch", "sinabs", "norse", "spikingjelly", "brevitas")
 MODELS = ("spikingjelly.activation_based.model", "norse.torch.models")
@@ -45,8 +43,8 @@ def rooted(module: nn.Module) -> nn.Module:
 def trace(root: nn.Module, sizes: tuple[int, ...] | None = None) -> fx.Graph:
     """The graph of what ``root`` does in a call; ``sizes``: those of its input, as numbers that it can loop over.
 
-    Raises Refused, naming the innermost submodule, when forward can't be followed without values, or changes what a
-    submodule holds (with ``sizes`` it may set states of neurons).
+    Raises Refused, naming the innermost submodule, when forward can't be followed without values, changes what a
+    submodule holds (with ``sizes`` it may set states of neurons), or changes in place what is read afterwards.
     """
     before = _held(root)
     try:
@@ -62,6 +60,7 @@ def trace(root: nn.Module, sizes: tuple[int, ...] | None = None) -> fx.Graph:
         if (was[0] is not value or was[1] != changes) and not name.startswith("_tensor_constant"):
             reason = f"has its {name!r} set in forward, which must be one time step: keep loops and resets outside"
             raise Refused(path or ROOT, reason)
+    in_place.settle(root, graph)
     return graph
 
 
@@ -155,7 +154,7 @@ def _held(root: nn.Module) -> dict[tuple[str, str], tuple[Any, int]]:
     return held
 
 
-class _Sized(fx.Proxy):
+class _Sized(in_place.StreamProxy):
     """An input whose sizes are known."""
 
     sizes: tuple[int, ...]
@@ -184,7 +183,7 @@ class _Tracer(fx.Tracer):
 
     def proxy(self, node: fx.Node) -> fx.Proxy:
         if self.sizes is None or self.named or node.op != "placeholder":
-            return super().proxy(node)
+            return in_place.StreamProxy(node, self)
         self.named = True
         made = _Sized(node, self)
         made.sizes = self.sizes
