@@ -461,6 +461,31 @@ def aliased(self, x):
     return y + z
 
 
+def decays(self, x):
+    self.fc.weight.data.mul_(0.9)
+    return self.fc(x)
+
+
+HIDDEN = {
+    "weights that change": decays,
+    "a branch for tensors": lambda self, x: self.fc(x) if isinstance(x, torch.Tensor) else -self.fc(x),
+    "a branch for training": lambda self, x: self.fc(x) if torch.is_grad_enabled() else -self.fc(x),
+    "a number drawn": lambda self, x: self.fc(x) * torch.rand(4),
+}
+"""Forwards that do what a trace doesn't show."""
+
+
+@pytest.mark.parametrize("case", HIDDEN)
+def test_what_an_example_of_zeros_does_not_show_is_refused(case):
+    torch.manual_seed(0)
+    module, _ = forward(lambda self, x: self.lif(HIDDEN[case](self, x)), fc=nn.Linear(4, 4, bias=False), lif=hidden())
+    before = [parameter.detach().clone() for parameter in module.parameters()]
+    with pytest.raises(Refused, match=r"lif: and the program made of it differ in .* values that enter it .* of noise"):
+        from_torch(module, torch.zeros(3, 4))
+    for parameter, was in zip(module.parameters(), before, strict=True):
+        assert torch.equal(parameter, was)
+
+
 @pytest.mark.parametrize("case", REFUSED)
 def test_what_cannot_be_said_is_refused_by_the_submodules_name(case):
     torch.manual_seed(0)

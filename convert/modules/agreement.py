@@ -1,4 +1,4 @@
-"""A module and its program side by side on the example, both in float64."""
+"""A module and its program side by side on the example and on noise, both in float64."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from spikestrip.errors import BadInput, Refused
 from spikestrip.execution import Stepper
 
 RELATIVE = 1e-9
-"""How far outputs that are no spikes may differ, of the largest: both sides add up in float64, in other orders."""
+"""How far values that are no spikes may differ, of the largest: both sides add up in float64, in other orders."""
 
 
 def steps(example: Tensor) -> np.ndarray:
@@ -33,18 +33,25 @@ def steps(example: Tensor) -> np.ndarray:
     return x
 
 
-def check(root: nn.Module, built: Built, x: np.ndarray, graph: fx.Graph, taken: Taken) -> None:
+def noise(x: np.ndarray) -> np.ndarray:
+    """Normal numbers as large as the largest of x, or 1: an example of zeros shows little."""
+    return np.random.default_rng(0).normal(size=x.shape) * (np.abs(x).max() or 1.0)
+
+
+def check(root: nn.Module, built: Built, x: np.ndarray, graph: fx.Graph, taken: Taken, said: str) -> None:
     """Raise Refused, naming the neuron, where ``root`` and ``built`` differ on x (B, *shape), given some times.
 
-    Every spike must be equal. Leaves ``root`` in float64 with hooks: whoever calls this puts it back.
+    Every spike must be equal, and what enters each neuron. ``said``: what x is. Leaves ``root`` in float64 with hooks:
+    whoever calls this puts it back. Raises BadInput where ``root`` doesn't run on x.
     """
     _to_float64(root)
     if taken.leaving is not Layout.STEP:
         if built.states and not taken.looped:
             raise Refused(ROOT, "takes a state of its own in each step, and holds modules that take sequences")
-        _check_sequence(root, built, x, taken)
+        _check_sequence(root, built, x, taken, said)
         return
     seen: dict[str, Any] = {}
+    entered = _entering(root, built)
     for path in {*built.neurons, *(path for path, _ in built.arguments.values())}:
         root.get_submodule(path).register_forward_hook(lambda _, __, output, path=path: seen.update({path: output}))
     stepper = Stepper(built.program, len(x))
@@ -61,18 +68,35 @@ def check(root: nn.Module, built: Built, x: np.ndarray, graph: fx.Graph, taken: 
     }
     state = ()
     for step in range(taken.steps):
-        found = _run(root, "", torch.from_numpy(x.copy()), *state, **arguments)
+        entered.clear()
+        found = _run(root, said, torch.from_numpy(x.copy()), *state, **arguments)
         if norse.is_container(root):
             state = found[1:]
         streams = stepper.step(x)
         arguments |= _states(built, seen)
         returned = pytree.tree_leaves(found)
         arguments |= {held.argument: returned[place] for held, place in built.states.items()}
+        for path, stream in built.entering.items():
+            if stream in streams:
+                _compare_input(path, step, entered[path][0], streams[stream], said)
         for path, stream in built.neurons.items():
             if stream in streams:
-                _compare(path, step, seen[path], streams[stream], 0.0)
-        output = streams[built.program.output]
-        _compare(ROOT, step, found, output, RELATIVE * max(1.0, np.abs(output).max()))
+                _compare(path, step, seen[path], streams[stream], said, 0.0)
+        _compare(ROOT, step, found, streams[built.program.output], said)
+
+
+def _entering(root: nn.Module, built: Built) -> dict[str, list[Tensor]]:
+    """Path of a neuron -> copies of what enters it, call by call, from now on."""
+    entered: dict[str, list[Tensor]] = {}
+
+    def note(path: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        entered.setdefault(path, []).append(next(iter((*args, *kwargs.values()))).clone())
+
+    for path in built.entering:
+        root.get_submodule(path).register_forward_pre_hook(
+            lambda _, args, kwargs, path=path: note(path, args, kwargs), with_kwargs=True
+        )
+    return entered
 
 
 def _states(built: Built, seen: dict[str, Any]) -> dict[str, Any]:
@@ -88,10 +112,11 @@ def _states(built: Built, seen: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
-def _check_sequence(root: nn.Module, built: Built, x: np.ndarray, taken: Taken) -> None:
+def _check_sequence(root: nn.Module, built: Built, x: np.ndarray, taken: Taken, said: str) -> None:
     """The same for a module that takes the whole sequence in one call."""
     steps, leaving = taken.steps, taken.leaving
     seen: dict[str, list[Any]] = {path: [] for path in built.neurons}
+    entered = _entering(root, built)
     for path in built.neurons:
         module = root.get_submodule(path)
         module.register_forward_hook(lambda m, _, output, path=path: seen[path].append(own.by_step(m, _first(output))))
@@ -100,27 +125,31 @@ def _check_sequence(root: nn.Module, built: Built, x: np.ndarray, taken: Taken) 
             vars(module).update(batch_size=len(x), num_timesteps=steps)
             # its spikes are float32, which a float64 layer after it would not take
             module.register_forward_hook(lambda _, __, output: output.double())
-    found = _first(_run(root, f", given {steps} times", taken.entering.repeated(x, steps)))
+    found = _first(_run(root, f"{said}, given {steps} times", taken.entering.repeated(x, steps)))
     stepper = Stepper(built.program, len(x))
     for step in range(steps):
         streams = stepper.step(x)
+
+        def of(calls: list[Any], step: int = step) -> Any:
+            """One call is of the sequence; or where a container steps it, there is one for each step."""
+            return calls[step] if len(calls) == steps else leaving.step(calls[0], step, len(x), steps)
+
+        for path, stream in built.entering.items():
+            if stream in streams:
+                _compare_input(path, step, of(entered[path]), streams[stream], said)
         for path, stream in built.neurons.items():
             if stream in streams:
-                calls = seen[path]  # one for the sequence, or where a container steps it, one for each step
-                theirs = calls[step] if len(calls) == steps else leaving.step(calls[0], step, len(x), steps)
-                _compare(path, step, theirs, streams[stream], 0.0)
-        output = streams[built.program.output]
-        allowed = RELATIVE * max(1.0, np.abs(output).max())
-        _compare(ROOT, step, leaving.step(found, step, len(x), steps), output, allowed)
+                _compare(path, step, of(seen[path]), streams[stream], said, 0.0)
+        _compare(ROOT, step, leaving.step(found, step, len(x), steps), streams[built.program.output], said)
 
 
-def _run(root: nn.Module, how: str, *args: Any, **kwargs: Any) -> Any:
+def _run(root: nn.Module, said: str, *args: Any, **kwargs: Any) -> Any:
     try:
         with torch.no_grad():
             return root(*args, **kwargs)
     except Exception as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise BadInput(ROOT, f"does not run on the example{how}: {reason}") from error
+        raise BadInput(ROOT, f"does not run on {said}: {reason}") from error
 
 
 def _to_float64(root: nn.Module) -> None:
@@ -158,15 +187,23 @@ def _hold_alphas(module: Any) -> None:
     module._buffers.update(dict.fromkeys(module._buffers, torch.zeros(0)))
 
 
-def _compare(where: str, step: int, found: Any, expected: np.ndarray, tolerance: float) -> None:
+def _compare_input(path: str, step: int, found: Tensor, expected: np.ndarray, said: str) -> None:
+    """What enters a neuron; axes of 1 don't count."""
+    alike = found.reshape(expected.shape) if found.numel() == expected.size else found
+    _compare(path, step, alike, expected, said, what="values that enter it")
+
+
+def _compare(
+    where: str, step: int, found: Any, expected: np.ndarray, said: str, relative: float = RELATIVE, what: str = "values"
+) -> None:
     theirs = _first(found).numpy()
     if theirs.shape != expected.shape:
-        raise Refused(where, f"gives {theirs.shape} on the example, and the program {expected.shape}")
-    wrong = np.count_nonzero(~(np.abs(theirs - expected) <= tolerance))
+        raise Refused(where, f"gives {theirs.shape} on {said}, and the program {expected.shape}")
+    wrong = np.count_nonzero(~(np.abs(theirs - expected) <= relative * max(1.0, np.abs(expected).max())))
     if wrong:
         raise Refused(
             where,
-            f"and the program made of it differ in {wrong} of {expected.size} values at step {step} of the example: "
+            f"and the program made of it differ in {wrong} of {expected.size} {what} at step {step} of {said}: "
             "its forward does what can't be seen in it, or a membrane is within rounding of its threshold",
         )
 

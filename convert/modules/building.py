@@ -27,7 +27,7 @@ from spikestrip.program import INPUT, Program
 class Built:
     """A program, and where the module's own values are in it.
 
-    neurons: path of a spiking neuron -> the stream of its spikes.
+    neurons: path of a spiking neuron -> the stream of its spikes; entering: of a library's neuron -> what enters it.
     states: those of diagonal SSMs in forward itself, each with its place in all that forward returns.
     arguments: argument of forward -> (path, place) of the neuron that takes it and returns the next one at that place;
     where the argument is a list of states, (argument, place in it) instead of its name.
@@ -35,6 +35,7 @@ class Built:
 
     program: Program
     neurons: dict[str, str]
+    entering: dict[str, str]
     arguments: dict[State, tuple[str, int]]
     states: dict[diagonal.Next, int]
 
@@ -50,7 +51,7 @@ def build(root: nn.Module, graph: fx.Graph, shape: Shape, taken: Taken) -> Built
     walk = _Walk(root, ProgramBuilder(shape, most=6 * len(graph.nodes)), taken)
     for node in graph.nodes:
         walk.visit(node)
-    return Built(walk.builder.program(walk.output), walk.neurons, walk.arguments, walk.states)
+    return Built(walk.builder.program(walk.output), walk.neurons, walk.entering, walk.arguments, walk.states)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,7 +72,7 @@ class _Walk:
         self.states: dict[diagonal.Next, int] = {}
         self.items: dict[fx.Node, tuple[str, int]] = {}  # path of a neuron, and which of its values
         self.neurons: dict[str, str] = {}
-        self.called: set[str] = set()
+        self.entering: dict[str, str] = {}
         self.arguments: dict[State, tuple[str, int]] = {}
         self.output = ""
 
@@ -176,28 +177,24 @@ class _Walk:
         return made if isinstance(made, Affine | Conv1d | Conv2d) else None
 
     def _sinabs(self, path: str, module: Any, node: fx.Node) -> str:
-        self._call_once(path)
         (source,) = arguments(path, node, ("input_data",))
-        stream = sinabs.add_neuron(self.builder, path, module, self.stream(path, source))
+        stream = sinabs.add_neuron(self.builder, path, module, self._enter(path, source))
         if module.spike_fn is not None:
             self.neurons[path] = stream
         return stream
 
     def _spikingjelly(self, path: str, module: Any, node: fx.Node) -> str:
-        self._call_once(path)
         (source,) = arguments(path, node, ("x",))
-        self.neurons[path] = spikingjelly.add_neuron(self.builder, path, module, self.stream(path, source))
+        self.neurons[path] = spikingjelly.add_neuron(self.builder, path, module, self._enter(path, source))
         return self.neurons[path]
 
     def _own(self, path: str, module: Any, node: fx.Node) -> str:
-        self._call_once(path)
         (source,) = arguments(path, node, ("x",))
-        stream, neurons = own.add(self.builder, path, module, self.stream(path, source))
+        stream, neurons = own.add(self.builder, path, module, self._enter(path, source))
         self.neurons |= neurons
         return stream
 
     def _norse(self, path: str, module: Any, node: fx.Node) -> Fired:
-        self._call_once(path)
         source, state = arguments(path, node, ("input_tensor", "state"))
         if isinstance(state, fx.Node):
             self._keep_list(path, state)
@@ -207,7 +204,7 @@ class _Walk:
                 "is called without its state, so that it begins anew in each step; let forward take the state and "
                 "return the next one, `forward(self, x, state=None)`, or give a SequentialState",
             )
-        fired = norse.add_neuron(self.builder, path, module, self.stream(path, source))
+        fired = norse.add_neuron(self.builder, path, module, self._enter(path, source))
         if norse.is_spiking(module):
             self.neurons[path] = fired.spikes
         return fired
@@ -223,18 +220,19 @@ class _Walk:
             raise Refused(path, "needs its state to be an argument of forward, or in a list that is one")
         self.arguments[at] = path, 1
 
-    def _call_once(self, path: str) -> None:
-        if path in self.called:
+    def _enter(self, path: str, source: Any) -> str:
+        """The stream that enters the neuron at ``path``, which is called once."""
+        if path in self.entering:
             raise Refused(path, "is called more than once; forward must be one time step, without the loop over time")
-        self.called.add(path)
+        self.entering[path] = self.stream(path, source)
+        return self.entering[path]
 
     def _neuron(self, path: str, module: nn.Module, node: fx.Node) -> str | Fired:
-        self._call_once(path)
         names = STATES[type(module).__name__]
         source, *states = arguments(path, node, ("input_", *names))
         if any(state is not None for state in states):
             self._keep(path, names, states)
-        fired = add_neuron(self.builder, path, module, self.stream(path, source))
+        fired = add_neuron(self.builder, path, module, self._enter(path, source))
         self.neurons[path] = fired.spikes
         return fired.spikes if module.init_hidden and not module.output else fired
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import operator
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
@@ -103,7 +104,8 @@ def _followed(module: nn.Module) -> nn.Module:
 def untouched(module: nn.Module) -> Iterator[None]:
     """Whatever is done meanwhile, every submodule has its own attributes, parameters, buffers, states and hooks after.
 
-    Lists and dictionaries keep their identity and get their content back; what is done to buffers is done to copies.
+    Lists and dictionaries keep their identity and get their content back; what is done to parameters and buffers is
+    done to copies.
     Raises BadInput for what has no attributes of its own: compiled modules, and what is no module at all.
     """
     if not isinstance(module, nn.Module):
@@ -127,9 +129,14 @@ def untouched(module: nn.Module) -> Iterator[None]:
         inner = [(value, value.copy()) for value in own.values() if isinstance(value, dict | list)]
         saved.append((own, dict(own), inner))
     try:
+        copies: dict[int, nn.Parameter] = {}  # what two submodules share, they share in the copy
         for submodule in module.modules():
-            buffers = submodule._buffers
+            buffers, parameters = submodule._buffers, submodule._parameters
             buffers.update({key: value.detach().clone() for key, value in buffers.items() if value is not None})
+            for key, parameter in parameters.items():
+                if parameter is not None and id(parameter) not in copies:
+                    copies[id(parameter)] = copy.deepcopy(parameter)
+                parameters[key] = copies.get(id(parameter))
         yield
     finally:
         for own, values, inner in saved:
