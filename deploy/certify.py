@@ -15,6 +15,9 @@ from spikestrip.files import existing, writable
 
 __all__ = ["Certificate", "certify", "command"]
 
+OWN = Path()
+"""What --check alone stands for: the certificate of -o."""
+
 
 @click.command("certify")
 @click.argument("model", required=False, type=click.Path(path_type=Path))
@@ -44,7 +47,9 @@ __all__ = ["Certificate", "certify", "command"]
     "--check",
     "checked",
     type=click.Path(path_type=Path),
-    help="Re-verify this certificate from the files that it names, instead of writing one.",
+    is_flag=False,
+    flag_value=str(OWN),
+    help="Re-verify this certificate, or -o's, from the files that it names, instead of writing one.",
 )
 @shards_options
 def command(
@@ -63,6 +68,7 @@ def command(
     Exit code 0: done; 1: a trace breaks the certificate, or --check doesn't hold; 2: bad input.
     """
     if checked is not None:
+        checked = output if checked == OWN else checked
         if dtypes:
             raise BadInput("--dtype", "a certificate that is checked says itself what it covers")
         with spread(shards, scheduler) as over:

@@ -99,6 +99,8 @@ def command(
     x = None
     if calibrate is not None:
         x = inputs.expand(inputs.read(calibrate, program.input_shape), program.input_shape)
+        if not x.any():
+            raise BadInput(calibrate, "holds nothing but 0, which tells no range, and no spikes to compare")
     host = None
     if cut is not None and x is not None:
         parts, x = _split(program, chip, cut, x[:CHECKED])

@@ -217,6 +217,9 @@ def test_a_certificate_is_as_its_schema_says_and_holds(written: Path) -> None:
     assert "certificate.listed.h5" in {file.name for file in written.parent.iterdir()}
     done = run(command, "--check", written)
     assert (done.code, done.stderr) == (0, "")
+    folder = written.parent
+    done = run(command, folder / "model.nir", "--input", folder / "x.npy", "-o", written, "--check")
+    assert (done.code, done.stdout) == (0, f"{written}: holds\n")
 
 
 def test_a_changed_byte_is_caught(written: Path) -> None:

@@ -132,3 +132,23 @@ def test_the_command_refuses_and_writes_nothing(tmp_path: Path) -> None:
     assert done.code == 2
     assert "resets to 0 alone" in done.stderr
     assert not (tmp_path / "model.q.nir").exists()
+
+
+@pytest.mark.parametrize("chip", ["loihi2", "speck2f"])
+def test_calibration_of_zeros_tells_no_range(chip: str, tmp_path: Path) -> None:
+    write(float_network(), tmp_path / "model.nir")
+    np.save(tmp_path / "zeros.npy", np.zeros((2, 5, 2), np.float32))
+    done = commands.run(command, tmp_path / "model.nir", "--chip", chip, "--calibrate", tmp_path / "zeros.npy")
+    assert done.code == 2
+    assert done.stderr.startswith(f"error: {tmp_path / 'zeros.npy'}: holds nothing but 0")
+    assert {file.name for file in tmp_path.iterdir()} == {"model.nir", "zeros.npy"}
+
+
+@pytest.mark.parametrize(("largest", "fits"), [(2.0**-16, False), (2.0**-15, True), (2.0**45, True), (2.0**46, False)])
+def test_an_input_that_no_exponent_reaches_is_refused(largest: float, fits: bool) -> None:
+    x = np.full((1, 4, 2), largest, np.float32)
+    if fits:
+        assert loihi2(float_network(), x).program.layers
+    else:
+        with pytest.raises(Refused, match="input: loihi2: reaches"):
+            loihi2(float_network(), x)

@@ -38,6 +38,7 @@ from spikestrip.program import INPUT, Layer, Program
 from spikestrip.scales import Scales
 
 ENTRY, EXIT = "a_integers", "z_reals"
+EXPONENT = 30  # of a fixed_input, up or down
 STREAM_BITS = 20  # of a graded message between layers, with its sign
 STATE_BITS = 22  # that the largest measured state of a mode may take: a quarter of a 24-bit message
 ACTIVATION = 1 << 15
@@ -115,6 +116,12 @@ class Lowering:
         program = self.program
         if self.chooses:
             self.scales.entry = _room(self.ranges.streams[INPUT], 17)
+            if abs(self.scales.entry) > EXPONENT:
+                most = float(np.max(self.ranges.streams[INPUT]))
+                raise Refused(
+                    "input",
+                    f"loihi2: reaches {most:g}; what reaches more than 2^-16 and at most 2^45 can be sent: scale it",
+                )
         entry = FixedInput(self.scales.entry, 17)
         self.factors[INPUT] = 2.0**entry.exponent
         layers = [Layer(ENTRY, entry, (INPUT,))]
