@@ -12,7 +12,7 @@ import numpy as np
 from rich.table import Table
 
 from spikestrip.command import main, terminal
-from spikestrip.errors import BadInput, Refused
+from spikestrip.errors import BadInput, Refused, within
 from spikestrip.files import distinct, named, writable
 
 if TYPE_CHECKING:
@@ -179,10 +179,11 @@ def _loihi2(
     from convert.lowering.loihi2_microcode import microcode
     from simulators.backends.lava.stock import refuses
 
-    if mapping == "microcode":
-        lowered = microcode(program, x, words[-1])
-    else:
-        lowered = loihi2(program, x, Words(*words), held)
+    with within(model):
+        lowered = (
+            microcode(program, x, words[-1]) if mapping == "microcode" else loihi2(program, x, Words(*words), held)
+        )
+    if mapping == "stock":
         reason = refuses(lowered.program)
         if reason is not None:
             raise Refused(f"{model}", f"loihi2, {mapping}: {reason}")

@@ -70,7 +70,9 @@ def main(command: click.Command, arguments: Sequence[str] | None = None) -> NoRe
         _check_arguments(given)
         code = command.main(arguments, standalone_mode=False)
         sys.stdout.flush()
-    except click.exceptions.Abort:
+    except click.exceptions.Abort as ended:
+        if isinstance(ended.__cause__, EOFError):  # click takes a file that ends too soon for a terminal that does
+            _ours(ended.__cause__)
         _fail("interrupted", 130)
     except click.ClickException as error:
         _fail(error.format_message(), 2)
@@ -97,9 +99,15 @@ def main(command: click.Command, arguments: Sequence[str] | None = None) -> NoRe
                 _fail(lacks, 2)
         if isinstance(error, MemoryError) or "can't allocate memory" in str(error):  # torch's is a RuntimeError
             _fail(f"memory: there is not enough ({error})", 2)
-        said = f"{type(error).__name__}: {error}"
-        _fail(f"internal, and ours: {said}; please report it, with what {DEBUG}=1 prints", 3)
+        _ours(error)
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _ours(error: Exception) -> NoReturn:
+    if os.environ.get(DEBUG):
+        raise error
+    said = f"{type(error).__name__}: {error}"
+    _fail(f"internal, and ours: {said}; please report it, with what {DEBUG}=1 prints", 3)
 
 
 def _check_arguments(arguments: Sequence[str]) -> None:

@@ -32,6 +32,12 @@ def failing(error: Exception) -> click.Command:
     return command
 
 
+def test_a_file_that_ends_too_soon_is_no_interrupt() -> None:
+    done = run(failing(EOFError("x")))
+    assert done.code == 3
+    assert "internal, and ours: EOFError: x" in done.stderr
+
+
 def test_an_error_of_ours_is_no_failed_check() -> None:
     done = run(failing(KeyError("x")))
     assert done.code == 3

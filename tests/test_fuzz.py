@@ -448,8 +448,10 @@ def test_the_cases_are_as_many_as_the_page_says() -> None:
     assert "a thousand damaged files in `make test`, twenty thousand in `make test-all`" in SECURITY.read_text()
 
 
-FOUND = (("model.nir", 1310), ("plain.nir", 1446), ("ckpt.pt", 1165), ("ckpt.safetensors", 1910), ("chip.toml", 1079))
-"""What a long run found, once: an importer's reading of another shape, a shape of NaN, sizes of 2^63, limits of 0."""
+FOUND = (("model.nir", 1310), ("plain.nir", 1446), ("ckpt.pt", 1165), ("ckpt.safetensors", 1910), ("chip.toml", 1079),
+         ("speck.nir", 1177), ("chip.toml", 1162), ("scaled.pt", 1444), ("sdn.pt", 1277))  # fmt: skip
+"""What long runs found, once: an importer's reading of another shape, a shape of NaN, sizes of 2^63, limits of 0; a
+padding that is a word, a family that is a table, scales of another layer, a pickle that ends too soon."""
 
 
 @pytest.mark.parametrize(("name", "seed"), FOUND)

@@ -79,7 +79,7 @@ def read(name: str) -> Chip:
 
 
 def _chip(path: Path, table: dict[str, Any]) -> Chip:
-    family = table.get("family")
+    family = str(table.get("family"))
     if family not in FAMILIES or not isinstance(table.get("name"), str):
         raise BadInput(path, f"needs a name and a family: {', '.join(FAMILIES)}")
     limits = _limits(path, "limits", table.get("limits"))

@@ -44,6 +44,7 @@ GRADED = {"input", *MOMENTS, "wrong_steps", "f1"}  # what a run needs of each en
 
 # what a truncated, foreign or hostile file raises
 UNREADABLE = (
+    EOFError,
     SafetensorError,
     UnpicklingError,
     OSError,

@@ -111,8 +111,7 @@ def _operation(name: str, node: nir.NIRNode, rows: bool) -> Operation:
     for key, value in values.items():
         if key not in known:
             raise BadInput(name, f"{op} has no parameter {key!r}")
-        real = isinstance(value, np.ndarray) and value.dtype.kind in "biuf"
-        if not (real if "ndarray" in known[key] else isinstance(value, str | int | float)):
+        if not _suits(value, known[key]):
             raise BadInput(name, f"{op} needs {key} to be {known[key]}")
     try:
         return kind(**values)
@@ -120,6 +119,17 @@ def _operation(name: str, node: nir.NIRNode, rows: bool) -> Operation:
         raise BadInput(name, f"{op} lacks a parameter ({error})") from error
     except BadInput as error:
         raise BadInput(name, f"{op}: {error.reason}") from error
+
+
+SCALARS: dict[str, Any] = {"int": int, "bool": int, "float": int | float}
+
+
+def _suits(value: object, annotation: str) -> bool:
+    """Whether a field annotated so can have a value of this type: numbers, arrays of numbers, or else a word."""
+    kinds = annotation.split(" | ")
+    if "np.ndarray" in kinds:
+        return isinstance(value, np.ndarray) and value.dtype.kind in "biuf"
+    return isinstance(value, next((SCALARS[kind] for kind in kinds if kind in SCALARS), str))
 
 
 def _synapse(name: str, node: nir.NIRNode, rows: bool) -> Operation:
