@@ -210,7 +210,7 @@ def parsing(path: str | os.PathLike[str], reason: str) -> Iterator[None]:
         number = getattr(error, "errno", None)
         if number in NOT_THE_FILE:
             raise BadInput(path, f"can't be read now ({os.strerror(number)})") from error
-        said = (str(error).splitlines() or [""])[0] or type(error).__name__
+        said = " ".join(str(error).split())[:200] or type(error).__name__
         raise BadInput(path, f"{reason} ({said})") from error
 
 

@@ -17,7 +17,7 @@ from spikestrip.files import Enduring, atomic, check_text, existing, named, pars
 from spikestrip.scales import Scales
 from train import importing, lightning
 from train.building import AnyNetwork, build, parse
-from train.neurons.sdn import UNREADABLE, Surrogate, reason
+from train.neurons.sdn import Surrogate
 from train.stored import exact, is_zip, load_zip, read_safetensors, save_safetensors
 
 FORMAT = "spikestrip"
@@ -170,13 +170,12 @@ def _fill(source: Path, network: AnyNetwork, weights: dict[str, Any]) -> None:
 
 def _fill_surrogate(source: Path, network: AnyNetwork, header: Any, weights: dict[str, Any]) -> None:
     try:
-        weights = exact(source, weights)
-        state = {name.removeprefix(SURROGATE): value for name, value in weights.items()}
-        network.set_surrogate(Surrogate.parse({**header, "state_dict": state}))
+        with parsing(source, "holds no whole surrogate"):
+            weights = exact(source, weights)
+            state = {name.removeprefix(SURROGATE): value for name, value in weights.items()}
+            network.set_surrogate(Surrogate.parse({**header, "state_dict": state}))
     except Refused as error:
         raise BadInput(source, str(error)) from error
-    except UNREADABLE as error:
-        raise BadInput(source, f"holds no whole surrogate ({reason(error)})") from error
 
 
 def _shape(value: Any) -> Any:

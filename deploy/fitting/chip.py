@@ -22,6 +22,8 @@ FAMILIES = {
     ),
 }
 """The limits without which nothing can be said of a chip of each family."""
+LISTS = ("kernel_memory", "neuron_memory", "strides", "pooling")
+"""Those of them that are lists."""
 STEP_TIME = ("barrier", "neuron_update", "synaptic_operation", "message")
 
 
@@ -86,6 +88,10 @@ def _chip(path: Path, table: dict[str, Any]) -> Chip:
     for name in FAMILIES[family]:
         if name not in limits or limits[name].value is None:
             raise BadInput(path, f"limits.{name} has no value, and nothing can be said without it")
+        whole = all(isinstance(number, int) for number in _list(limits[name]))
+        if not whole or isinstance(limits[name].value, list) != (name in LISTS):
+            wanted = "a list of whole numbers" if name in LISTS else "a whole number"
+            raise BadInput(path, f"limits.{name} is {limits[name].value!r}, not {wanted}")
         if family == "loihi2" and limits[name].value == 0:
             raise BadInput(path, f"limits.{name} is 0: nothing fits on such a chip")
     per_core = [limit for name, limit in limits.items() if name in ("kernel_memory", "neuron_memory")]

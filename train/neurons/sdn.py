@@ -18,16 +18,13 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
-from zipfile import BadZipFile
 
 import torch
-from safetensors import SafetensorError
 from torch import Tensor
 
 from spikestrip.errors import BadInput, Refused
-from spikestrip.files import Enduring, existing
+from spikestrip.files import Enduring, existing, parsing
 from train.neurons import sdn_official
 from train.neurons.bptt import Spike
 from train.neurons.neuron import Neuron, check
@@ -41,20 +38,6 @@ GOOD = 1e-3  # share of wrong steps above which a run warns
 FORMAT = "spikestrip-sdn"
 FIELDS = ("tau", "reset", "predicts", "training", "grade")
 GRADED = {"input", *MOMENTS, "wrong_steps", "f1"}  # what a run needs of each entry of the grade
-
-# what a truncated, foreign or hostile file raises
-UNREADABLE = (
-    EOFError,
-    SafetensorError,
-    UnpicklingError,
-    OSError,
-    ValueError,
-    LookupError,
-    TypeError,
-    RuntimeError,
-    AttributeError,
-    BadZipFile,
-)
 
 
 class SurrogateWarning(UserWarning):
@@ -129,7 +112,7 @@ class Surrogate:
 
     @classmethod
     def parse(cls, content: dict[str, Any]) -> Surrogate:
-        """The surrogate in ``content``. Raises one of UNREADABLE where it isn't whole, or holds NaN."""
+        """The surrogate in ``content``. Raises whatever it meets where that isn't whole, or holds NaN."""
         if content["format"] != FORMAT or content["version"] != 1:
             raise ValueError(f"format {content['format']!r}, version {content['version']!r}")
         network = Folded()
@@ -159,19 +142,12 @@ def load(path: str | os.PathLike[str], tau: float | None = None) -> Surrogate:
     are graded when they are read. Raises BadInput if the file is something else, or holds NaN.
     """
     file = existing(path)
-    try:
+    with parsing(file, "isn't a surrogate"):
         content = _read(file)
         weights = exact(file, content.get("state_dict", content))
         if "format" in content:
             return Surrogate.parse(content | {"state_dict": weights})
         return official(weights, tau)
-    except (*UNREADABLE, MemoryError, RecursionError) as error:
-        raise BadInput(file, f"isn't a surrogate ({reason(error)})") from error
-
-
-def reason(error: Exception) -> str:
-    """One line on an error of UNREADABLE."""
-    return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
 
 
 def _read(file: Path) -> dict[str, Any]:
