@@ -30,6 +30,7 @@ from simulators.run import simulate
 from spikestrip.command import main
 from spikestrip.errors import Refused, SpikestripError
 from spikestrip.files import atomic, write_json
+from spikestrip.inputs import expand
 from spikestrip.program import Program
 from train import tasks
 from train.checkpoint import Checkpoint, save
@@ -39,6 +40,7 @@ from train.held_out import held_out
 ROOT = Path(__file__).parents[1]
 EXPERIMENTS = {
     "event_mnist5k-speck": "event_mnist5k-speck",
+    "listops": "listops-again",
     "psmnist": "psmnist-long",
     "psmnist-128": "psmnist-gpu",
     "scifar": "scifar",
@@ -146,7 +148,9 @@ def _integers(stored: Checkpoint, program: Program, x: np.ndarray, folder: Path,
         if kind == "speck2f":
             lowered = speck(program).program
         else:
-            calibration = tasks.load(stored.task["name"]).train.inputs[:CALIBRATED]
+            name, steps = stored.task["name"], stored.task["steps"]
+            task = tasks.load(name, None, steps if tasks.TASKS[name] is None else None)
+            calibration = expand(task.train.inputs[:CALIBRATED], program.input_shape)
             lowered = loihi2(program, calibration, Words(2, 2, 2)).program
     except Refused as reason:
         return kind, refused(f"{reason.where}: {reason.reason}"), "-"
