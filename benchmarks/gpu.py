@@ -19,17 +19,16 @@ from pathlib import Path
 from typing import Any
 
 import click
+import published
 import steps
 import torch
 from torch import Tensor
 
 from train.neurons import methods
-from train.neurons.bptt import Spike
 from train.neurons.checks import later
 from train.neurons.neuron import Neuron
 from train.neurons.sdn_network import SDN
 
-TAU = 0.125
 SHAPES = [(1, 2048, 1024), (64, 512, 1024), (1, 2048, 8192), (64, 512, 8192)]
 LOOP_LIMIT = 1 << 26  # elements: the loop's backward writes the whole input for every step
 
@@ -53,28 +52,8 @@ def milliseconds(action: Callable[[], object], most: int = 20, seconds: float = 
     return statistics.median(start.elapsed_time(end) for start, end in events)
 
 
-def official_loop(x: Tensor) -> Tensor:
-    """BPTT as published: ``x[..., t]``, step by step."""
-    u, one, out = torch.zeros_like(x[..., 0]), torch.ones((), device=x.device), []
-    for t in range(x.shape[-1]):
-        v = TAU * u + x[..., t]
-        s = Spike.apply(v, one, "triangle")
-        u = v * (1 - s)
-        out.append(s)
-    return torch.stack(out, dim=-1)
-
-
-def sdn(network: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
-    def run(x: Tensor) -> Tensor:
-        with torch.no_grad():
-            q = network(x.reshape(-1, x.shape[-1])).view_as(x)
-        return Spike.apply(q + x, torch.ones((), device=x.device), "triangle")
-
-    return run
-
-
 def layers() -> list[dict[str, Any]]:
-    tau, one = torch.tensor(TAU, device="cuda"), torch.tensor(1.0, device="cuda")
+    tau, one = torch.tensor(published.TAU, device="cuda"), torch.tensor(1.0, device="cuda")
     hard = Neuron("hard", tau, one)
     refractory = Neuron("refractory", tau, one, torch.tensor(0.9, device="cuda"), one)
     network = SDN().eval().cuda()
@@ -82,9 +61,9 @@ def layers() -> list[dict[str, Any]]:
         "scan": lambda x: methods.spikes(x, hard, "scan"),
         "scan, refractory": lambda x: methods.spikes(x, refractory, "scan"),
         "block": lambda x: methods.spikes(x, hard, "block"),
-        "sdn, official": sdn(torch.jit.trace(network, torch.zeros(2, 64, device="cuda"))),
-        "sdn, torch.compile": sdn(torch.compile(network)),
-        "bptt loop, official": official_loop,
+        "sdn, official": published.sdn(torch.jit.trace(network, torch.zeros(2, 64, device="cuda"))),
+        "sdn, torch.compile": published.sdn(torch.compile(network)),
+        "bptt loop, official": published.loop,
     }
     return [timed(name, form, shape) for shape in SHAPES for name, form in forms.items()]
 

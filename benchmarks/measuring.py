@@ -175,11 +175,6 @@ class Listed(click.ParamType):
         return tuple(self.each.convert(part, param, ctx) for part in parts)
 
 
-def tables(report: dict[str, Any]) -> Tables:
-    """Those of a report, by name."""
-    return {name: rows for name, rows in report.items() if isinstance(rows, list)}
-
-
 def command(
     measure: Callable[..., Tables],
     *options: Callable[[Any], Any],

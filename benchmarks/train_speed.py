@@ -19,8 +19,10 @@ from typing import Any
 import click
 import measuring
 import plots
+import published
 import torch
 from measuring import Row, Tables
+from published import TAU
 from torch import Tensor
 
 from train.neurons import methods
@@ -29,7 +31,6 @@ from train.neurons.neuron import Neuron
 from train.neurons.sdn import shipped
 from train.neurons.sdn_network import SDN
 
-TAU = 0.125
 FLOOR = 20  # bytes an element
 TURNS = 2
 SPELL = 0.05  # seconds that a fast method is repeated for in its turn
@@ -44,38 +45,14 @@ def neuron(**fields: Any) -> Neuron:
     return Neuron("hard", torch.tensor(TAU), torch.tensor(1.0), **fields)
 
 
-def official_loop() -> Method:
-    """BPTT as published: ``x[..., t]``, whose backward writes a tensor of the size of x for every step."""
-
-    def run(x: Tensor) -> Tensor:
-        u, one, out = torch.zeros_like(x[..., 0]), torch.ones(()), []
-        for t in range(x.shape[-1]):
-            v = TAU * u + x[..., t]
-            s = Spike.apply(v, one, "triangle")
-            u = v * (1 - s)
-            out.append(s)
-        return torch.stack(out, dim=-1)
-
-    return run
-
-
 def published_sdn() -> Method:
     """SDN with its BatchNorm, in TorchScript. Random weights: they don't change the time."""
-    return surrogate(torch.jit.trace(SDN().eval(), torch.zeros(2, 64)))
+    return published.sdn(torch.jit.trace(SDN().eval(), torch.zeros(2, 64)))
 
 
 def folded_sdn() -> Method:
     """BatchNorm folded, convolutions as published."""
-    return surrogate(shipped("hard", TAU).network)
-
-
-def surrogate(network: Callable[[Tensor], Tensor]) -> Method:
-    def run(x: Tensor) -> Tensor:
-        with torch.no_grad():
-            q = network(x.reshape(-1, x.shape[-1])).view_as(x)
-        return Spike.apply(q + x, torch.ones(()), "triangle")
-
-    return run
+    return published.sdn(shipped("hard", TAU).network)
 
 
 def refractory(method: str) -> Method:
@@ -146,10 +123,13 @@ OTHERS: dict[str, Callable[[], Method]] = {
 """Other libraries' neurons, and the papers'."""
 LOOPS = ("bptt", "bptt_unbind", "sltt", "snntorch", "spikingjelly", "norse")
 METHODS: dict[str, Callable[[], Method]] = {
-    "bptt": official_loop,
+    "bptt": lambda: published.loop,
     "bptt_unbind": lambda: named("bptt"),
     "sltt": lambda: named("bptt", gradient="sltt"),
-    **dict(zip(("snntorch", "spikingjelly", "norse", "sdn"), OTHERS.values(), strict=True)),
+    "snntorch": snntorch_loop,
+    "spikingjelly": spikingjelly_multi_step,
+    "norse": norse_loop,
+    "sdn": published_sdn,
     "sdn_folded": folded_sdn,
     "sdn_unfolded": lambda: named("sdn"),
     "block": lambda: named("block"),

@@ -32,10 +32,9 @@ from spikestrip.errors import Refused, SpikestripError
 from spikestrip.files import atomic, write_json
 from spikestrip.inputs import expand
 from spikestrip.program import Program
-from train import tasks
 from train.checkpoint import Checkpoint, save
 from train.checkpoint import load as load_checkpoint
-from train.held_out import held_out
+from train.held_out import held_out, task_of
 
 ROOT = Path(__file__).parents[1]
 EXPERIMENTS = {
@@ -148,9 +147,7 @@ def _integers(stored: Checkpoint, program: Program, x: np.ndarray, folder: Path,
         if kind == "speck2f":
             lowered = speck(program).program
         else:
-            name, steps = stored.task["name"], stored.task["steps"]
-            task = tasks.load(name, None, steps if tasks.TASKS[name] is None else None)
-            calibration = expand(task.train.inputs[:CALIBRATED], program.input_shape)
+            calibration = expand(task_of(stored, folder).train.inputs[:CALIBRATED], program.input_shape)
             lowered = loihi2(program, calibration, Words(2, 2, 2)).program
     except Refused as reason:
         return kind, refused(f"{reason.where}: {reason.reason}"), "-"

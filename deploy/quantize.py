@@ -180,13 +180,13 @@ def _loihi2(
     from simulators.backends.lava.stock import refuses
 
     with within(model):
-        lowered = (
-            microcode(program, x, words[-1]) if mapping == "microcode" else loihi2(program, x, Words(*words), held)
-        )
-    if mapping == "stock":
-        reason = refuses(lowered.program)
-        if reason is not None:
-            raise Refused(f"{model}", f"loihi2, {mapping}: {reason}")
+        if mapping == "microcode":
+            lowered = microcode(program, x, words[-1])
+        else:
+            lowered = loihi2(program, x, Words(*words), held)
+            reason = refuses(lowered.program)
+            if reason is not None:
+                raise Refused(f"loihi2, {mapping}", reason)
 
     def show() -> None:
         if held is not None and mapping == "stock":

@@ -41,7 +41,7 @@ def test_it_runs_and_the_page_shows_it(name: str, tmp_path: Path) -> None:
     assert not done.exit_code, done.output
     made = json.loads(path.read_text())
     assert made["smoke"]
-    tables = measuring.tables(made)
+    tables = {name: rows for name, rows in made.items() if isinstance(rows, list)}
     assert made.keys() == stored()[name].keys()
     for rows in tables.values():
         for row in rows:

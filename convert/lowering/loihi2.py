@@ -34,11 +34,11 @@ from spikestrip.operations import (
 )
 from spikestrip.operations.fixed import rounding
 from spikestrip.operations.fixed.rounding import value, words
+from spikestrip.operations.fixed.words import EXPONENT
 from spikestrip.program import INPUT, Layer, Program
 from spikestrip.scales import Scales
 
 ENTRY, EXIT = "a_integers", "z_reals"
-EXPONENT = 30  # of a fixed_input, up or down
 STREAM_BITS = 20  # of a graded message between layers, with its sign
 STATE_BITS = 22  # that the largest measured state of a mode may take: a quarter of a 24-bit message
 ACTIVATION = 1 << 15

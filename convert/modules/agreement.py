@@ -90,7 +90,7 @@ def _entering(root: nn.Module, built: Built) -> dict[str, list[Tensor]]:
     entered: dict[str, list[Tensor]] = {}
 
     def note(path: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        entered.setdefault(path, []).append(next(iter((*args, *kwargs.values()))).clone())
+        entered.setdefault(path, []).append((*args, *kwargs.values())[0].clone())
 
     for path in built.entering:
         root.get_submodule(path).register_forward_pre_hook(

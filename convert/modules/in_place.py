@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -31,20 +31,17 @@ FRESH = {
 """Functions whose result shares no memory with what they take; of all others it may with the first, as a view's."""
 
 
+def _recorded(operation: Any) -> Callable[..., fx.Proxy]:
+    return lambda self, other: self.tracer.create_proxy("call_function", operation, (self, other), {})
+
+
 class StreamProxy(fx.Proxy):
     """A value of a graph that tells ``y += z``, which changes what others read as y, from ``y = y + z``."""
 
-    def __iadd__(self, other: Any) -> fx.Proxy:
-        return self.tracer.create_proxy("call_function", operator.iadd, (self, other), {})
-
-    def __isub__(self, other: Any) -> fx.Proxy:
-        return self.tracer.create_proxy("call_function", operator.isub, (self, other), {})
-
-    def __imul__(self, other: Any) -> fx.Proxy:
-        return self.tracer.create_proxy("call_function", operator.imul, (self, other), {})
-
-    def __itruediv__(self, other: Any) -> fx.Proxy:
-        return self.tracer.create_proxy("call_function", operator.itruediv, (self, other), {})
+    __iadd__ = _recorded(operator.iadd)
+    __isub__ = _recorded(operator.isub)
+    __imul__ = _recorded(operator.imul)
+    __itruediv__ = _recorded(operator.itruediv)
 
 
 def settle(root: nn.Module, graph: fx.Graph) -> None:
@@ -58,10 +55,10 @@ def settle(root: nn.Module, graph: fx.Graph) -> None:
     for node in changes:
         for shared in _sharing(root, node):
             if shared.op in ("placeholder", "get_attr") or _is_held(root, shared):
-                raise Refused(place(node), f"{_said(node)} what {shared.name!r} holds; {_way_out(node)}")
+                raise _refusal(node, f"what {shared.name!r} holds")
             reader = next((user for user in shared.users if order[user] > order[node]), None)
             if reader is not None:
-                raise Refused(place(node), f"{_said(node)} what {reader.name!r} reads after it; {_way_out(node)}")
+                raise _refusal(node, f"what {reader.name!r} reads after it")
     for node in changes:
         node.target = AUGMENTED.get(node.target, node.target)
 
@@ -106,10 +103,7 @@ def _is_layer(module: nn.Module) -> bool:
     return layers.kind(module) is not None
 
 
-def _said(node: fx.Node) -> str:
+def _refusal(node: fx.Node, what: str) -> Refused:
     how = "changes" if node.op == "call_module" else f"calls {called(node)}(), which changes"
-    return f"{how} in place"
-
-
-def _way_out(node: fx.Node) -> str:
-    return "write y = y + z, not y += z" if node.target in AUGMENTED else "set inplace=False"
+    way_out = "write y = y + z, not y += z" if node.target in AUGMENTED else "set inplace=False"
+    return Refused(place(node), f"{how} in place {what}; {way_out}")

@@ -14,6 +14,7 @@ from spikestrip.operations.base import Array, Shape, State
 from spikestrip.operations.fixed.words import (
     ACCUMULATOR,
     EXACT,
+    EXPONENT,
     MESSAGE,
     FixedOperation,
     int32,
@@ -34,8 +35,8 @@ class FixedInput(FixedOperation):
     bits: int
 
     def __post_init__(self) -> None:
-        if not (-30 <= self.exponent <= 30 and 2 <= self.bits <= 24):
-            raise BadInput(self.kind, "needs an exponent from -30 to 30 and 2 to 24 bits")
+        if not (abs(self.exponent) <= EXPONENT and 2 <= self.bits <= 24):
+            raise BadInput(self.kind, f"needs an exponent from -{EXPONENT} to {EXPONENT} and 2 to 24 bits")
         self._scale, self._largest = 2.0**self.exponent, 2 ** (self.bits - 1) - 1
 
     def output_shape(self, shape: Shape) -> Shape:

@@ -10,7 +10,7 @@ import numpy as np
 
 from spikestrip.errors import BadInput
 from spikestrip.operations.base import Array, Shape, State, tree_sum
-from spikestrip.operations.fixed.words import MESSAGE, FixedOperation, outside
+from spikestrip.operations.fixed.words import EXPONENT, MESSAGE, FixedOperation, outside
 
 FRACTION = 15
 """Fraction bits of A."""
@@ -44,8 +44,8 @@ class FixedModes(FixedOperation):
     def __post_init__(self) -> None:
         if any(array.dtype != np.int16 for array in self.arrays().values()):
             raise BadInput(self.kind, "coefficients are int16")
-        if any(not -30 <= exponent <= 30 for exponent in (self.b_exp, self.c_exp, self.d_exp)):
-            raise BadInput(self.kind, "exponents are from -30 to 30")
+        if any(abs(exponent) > EXPONENT for exponent in (self.b_exp, self.c_exp, self.d_exp)):
+            raise BadInput(self.kind, f"exponents are from -{EXPONENT} to {EXPONENT}")
         square = self.a_re.astype(np.int64) ** 2 + self.a_im.astype(np.int64) ** 2
         if (square >= ONE**2).any():
             raise BadInput(self.kind, f"{np.count_nonzero(square >= ONE**2)} modes have |A| >= 1: they would grow")

@@ -14,6 +14,7 @@ import numpy as np
 from spikestrip.operations.fixed.linear import FixedAffine, FixedScale
 from spikestrip.operations.fixed.neurons import FixedLIF
 from spikestrip.operations.fixed.ssm import FixedS4D
+from spikestrip.operations.fixed.words import EXPONENT
 
 HARDWARE_EXPONENTS = range(-8, 8)
 """Those that a chip is said to take; lava-nc takes any."""
@@ -28,7 +29,7 @@ def words(values: np.ndarray, count: int, held: Sequence[int] | None = None) -> 
 
     values: reals in units of the output's integers for one unit of the input's. The first word's exponent is the least
     at which the largest value fits, and each further word holds what is left; or the exponents are those ``held``, and
-    what doesn't fit is clipped. Raises nothing: exponents below -30 are held at -30.
+    what doesn't fit is clipped. Raises nothing: exponents below -EXPONENT are held there.
     """
     left = np.asarray(values, np.float64)
     made, exponents = [], []
@@ -37,7 +38,7 @@ def words(values: np.ndarray, count: int, held: Sequence[int] | None = None) -> 
             exponent = held[number]
         else:
             largest = np.abs(left).max(initial=0.0)
-            exponent = max(-30, math.ceil(math.log2(largest / LARGEST))) if largest > 0 else 0
+            exponent = max(-EXPONENT, math.ceil(math.log2(largest / LARGEST))) if largest > 0 else 0
         word = np.clip(2 * np.rint(left * 2.0**-exponent / 2), -LARGEST, LARGEST)
         made.append(word.astype(np.int16))
         exponents.append(exponent)

@@ -21,6 +21,8 @@ MESSAGE = 1 << 23
 ACCUMULATOR = 1 << 31
 """Stock processes add in int32, which wraps silently; so do we, and count it."""
 EXACT = 1 << 53
+EXPONENT = 30
+"""The largest that is held, up or down."""
 
 
 def held(weight: np.ndarray) -> np.ndarray:
@@ -89,8 +91,8 @@ class FixedOperation(Operation):
         """Words are along the first axis, each one that a stock process holds as it is. ``mixed``: even ones."""
         if exponent.shape != weight.shape[:1] or weight.dtype.kind != "i" or exponent.dtype.kind != "i":
             raise BadInput(self.kind, f"{name} {weight.shape} needs integers, and an exponent for each of its words")
-        if not len(weight) or np.abs(exponent.astype(int)).max() > 30:
-            raise BadInput(self.kind, f"{name} needs a word, and exponents from -30 to 30")
+        if not len(weight) or np.abs(exponent.astype(int)).max() > EXPONENT:
+            raise BadInput(self.kind, f"{name} needs a word, and exponents from -{EXPONENT} to {EXPONENT}")
         for word in weight:
             same = not (word % 2).any() and np.abs(word).max(initial=0) <= 254 if mixed else True
             if not same or not np.array_equal(held(word), word):
