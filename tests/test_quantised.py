@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from pathlib import Path
 
@@ -186,7 +185,7 @@ def test_from_a_checkpoint_to_the_integers_that_were_trained(tmp_path: Path) -> 
         (["--quantize", "loihi2"], "give its checkpoint as --start"),
         (["--start", "CKPT", "--quantize", "loihi2", "--margin", 0.1], "no --margin"),
         (["--start", "CKPT", "--quantize", "loihi2", "--parallel", "block"], "no other --parallel"),
-        (["--start", "CKPT", "--d-model", 16], "its network has d_model 8, and 16 is asked for"),
+        (["--start", "CKPT", "--quantize", "loihi2", "--new-head"], "no --new-head"),
     ],
 )
 def test_options_that_do_not_go_together(tmp_path: Path, options: list[object], says: str) -> None:
@@ -197,32 +196,3 @@ def test_options_that_do_not_go_together(tmp_path: Path, options: list[object], 
     assert done.code == 2
     assert says in done.stderr
     assert not (tmp_path / "out.pt").exists()
-
-
-def test_a_run_that_goes_on_has_the_dropout_that_is_asked_for(tmp_path: Path) -> None:
-    """It is no part of what the network computes; a network of another width is."""
-    ckpt, out = tmp_path / "c.safetensors", tmp_path / "out.safetensors"
-    save(ckpt, Checkpoint(float_network()))
-    how = ("--task", "digits", "--start", ckpt, "--epochs", 0, "--out", out)
-    for asked, expected in (((), (0.0, False)), (("--dropout", 0.25, "--tie-dropout"), (0.25, True))):
-        done = commands.run(train, *how, *asked)
-        assert done.code == 0, done.stderr
-        found = load(out).network
-        assert isinstance(found, Network)
-        assert (found.config.dropout, found.config.tie_dropout) == expected
-        assert found.blocks[0].dropout.p == expected[0]
-
-
-def test_a_run_starts_at_stored_weights(tmp_path: Path) -> None:
-    """No epoch: the same weights, whatever the defaults of the network's options are."""
-    ckpt, out = tmp_path / "c.safetensors", tmp_path / "out.safetensors"
-    network = float_network()
-    save(ckpt, Checkpoint(network))
-    done = commands.run(train, "--task", "digits", "--start", ckpt, "--epochs", 0, "--out", out)
-    assert done.code == 0, done.stderr
-    found = load(out)
-    assert dataclasses.replace(found.network.config, parallel="scan") == dataclasses.replace(
-        network.config, parallel="scan"
-    )
-    for name, weights in network.state_dict().items():
-        assert torch.equal(found.network.state_dict()[name], weights)

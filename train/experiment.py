@@ -54,6 +54,9 @@ class Experiment(TrainingOptions, NetworkOptions):
         "Default: those shipped, for tau 0.125 and hard reset.",
     )
     start: Path | None = option(None, "Begin with this checkpoint's network and weights, not with new ones.")
+    new_head: bool = option(
+        False, "Of --start, take the encoder and the blocks alone: for another task, with other answers."
+    )
     quantize: Literal["loihi2"] | None = option(
         None, "Train through a chip's integers, whose scales --start carries (quantize --scaled writes it)."
     )
@@ -66,6 +69,8 @@ class Experiment(TrainingOptions, NetworkOptions):
         """The network for ``data``. Raises BadInput for a combination that no network has."""
         from train.config import RESETS, Config
 
+        if self.new_head and self.start is None:
+            raise BadInput("--new-head", "takes the rest of the network from --start, which isn't given")
         if self.profile == "speck":
             return self._speck(data)
         if self.widths is not None:
@@ -117,6 +122,8 @@ class Experiment(TrainingOptions, NetworkOptions):
             raise BadInput("--quantize", "fine-tunes a trained network: give its checkpoint as --start")
         if self.parallel not in (None, "scan") or self.sdn is not None:
             raise BadInput("--quantize", "computes spikes in integers: no other --parallel than scan, no --sdn")
+        if self.new_head:
+            raise BadInput("--quantize", "trains by the scales of the whole network, its head too: no --new-head")
         if self.margin is not None or self.dropout or self.device != "cpu":
             raise BadInput("--quantize", "has no --margin and no --dropout, and runs on the CPU")
 

@@ -108,7 +108,7 @@ def command(
     if start is not None:
         from train.start import check
 
-        config = check(start, config)
+        config = check(start, config, new_head=experiment.new_head)
         if experiment.quantize is not None and start.scales is None:
             remedy = "`spikestrip quantize CHECKPOINT --chip loihi2 --calibrate x.npy --scaled OUT` writes it with them"
             raise BadInput(experiment.start, f"carries no scales; {remedy}")
@@ -118,7 +118,7 @@ def command(
         with folder.held() if folder else nullcontext():
             metrics = fit(
                 config, data, recipe, device, out, folder=folder, ranks=here, sdn=experiment.sdn, start=start,
-                quantize=experiment.quantize is not None,
+                new_head=experiment.new_head, quantize=experiment.quantize is not None,
             )  # fmt: skip
     if here.first:
         kind = f"{metrics['bits']:.4f} bits" if data.readout == "sequence" else f"accuracy {metrics['accuracy']:.4f}"
@@ -139,12 +139,14 @@ def fit(
     ranks: Ranks | None = None,
     sdn: Path | None = None,
     start: Checkpoint | None = None,
+    new_head: bool = False,
     quantize: bool = False,
 ) -> dict[str, object]:
     """Train, score on the test split and write the checkpoint; returns its metrics.
 
     With a ``folder``, resume from its state and keep the state after every epoch there. ``start``: whose weights come
-    first; ``quantize``: train, and score, by the integers of its scales, which the new checkpoint then carries.
+    first, but for the head with ``new_head``; ``quantize``: train, and score, by the integers of its scales, which the
+    new checkpoint then carries.
     """
     import torch
 
@@ -166,9 +168,9 @@ def fit(
 
         network = QuantisedNetwork(config, scales)
     if start is not None:
-        network.load_state_dict(start.network.state_dict())
-        if start.network.sdn is not None:
-            network.set_surrogate(start.network.sdn)
+        from train.start import fill
+
+        fill(network, start, new_head=new_head)
     if sdn is not None:
         from train.neurons.sdn import load
 

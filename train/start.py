@@ -7,12 +7,13 @@ from collections.abc import Collection
 from typing import Any
 
 from spikestrip.errors import BadInput
-from train.building import AnyConfig
+from train.building import AnyConfig, AnyNetwork
 from train.checkpoint import Checkpoint
 from train.config import Config
 from train.options import NetworkOptions
 
 OWN = ("seed",)  # of the new run: it orders samples too
+HEAD = ("d_output", "readout")  # what a head is made for
 DROPOUT = ("dropout", "tie_dropout", "drop_spikes")  # of training alone: the network computes the same without
 
 
@@ -33,19 +34,28 @@ def adopt(start: Checkpoint, options: dict[str, Any], said: Collection[str]) -> 
     return held
 
 
-def check(start: Checkpoint, asked: AnyConfig) -> Config:
-    """The config of the run: that of the stored network, computed as ``asked``.
+def check(start: Checkpoint, asked: AnyConfig, *, new_head: bool = False) -> Config:
+    """The config of the run: that of the stored network, computed as ``asked``, with a ``new_head`` read as ``asked``.
 
     Raises BadInput where the data wants another one.
     """
     stored, asked = _ssm(start.network.config), _ssm(asked)
-    for name in ("d_input", "d_output", "tokens", "readout"):
+    for name in ("d_input", "tokens", *(() if new_head else HEAD)):
         if getattr(stored, name) != getattr(asked, name):
             raise BadInput(
                 "--start", f"its network has {name} {getattr(stored, name)!r}, the task {getattr(asked, name)!r}"
             )
-    ours = {name: getattr(asked, name) for name in ("parallel", "pmbc_iterations", *DROPOUT, *OWN)}
+    ours = {name: getattr(asked, name) for name in ("parallel", "pmbc_iterations", *HEAD, *DROPOUT, *OWN)}
     return dataclasses.replace(stored, **ours)
+
+
+def fill(network: AnyNetwork, start: Checkpoint, *, new_head: bool = False) -> None:
+    """Give ``network`` the weights of ``start``, in place; a ``new_head`` keeps its own."""
+    weights = start.network.state_dict()
+    own = {name: weight for name, weight in network.state_dict().items() if name.startswith("head.")}
+    network.load_state_dict(weights | own if new_head else weights)
+    if start.network.sdn is not None:
+        network.set_surrogate(start.network.sdn)
 
 
 def _ssm(config: AnyConfig) -> Config:
