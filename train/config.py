@@ -32,6 +32,7 @@ class Config(NetworkOptions):
     d_input: channels of an input step (or the vocabulary, if ``tokens``); d_output: classes.
     d_state: N, the complex modes kept of each conjugate pair (2N real states a channel).
     tau: decay of the membrane potential in (0, 1]. ``tau_r``, ``uth``: where refractory variables start (trained).
+    gain: where a of pspikessm's samplers starts (trained): the steeper, the less is left to chance.
     prenorm: normalise the block's input instead of the sum after it.
     dropout: share of the mix's values left out in training; ``tie_dropout``: one mask for all steps of a sequence and
         channel (DropoutNd of the S4 code); ``drop_spikes``: the same on the spikes, before they are mixed.
@@ -85,6 +86,10 @@ class Config(NetworkOptions):
             raise BadInput("config", f"{self.model} has no ssm_activation: its neuron follows the SSM")
         if self.model != "pspikessm" and not self.residual:
             raise BadInput("config", f"{self.model} always has its residual: only pspikessm can be without")
+        if self.model != "pspikessm" and self.gain != 1:
+            raise BadInput("config", f"{self.model} draws no spikes: it has no samplers whose gain could be {self.gain}")
+        if not 0 < self.gain < float("inf"):
+            raise BadInput("config", f"gain is {self.gain}, not above 0")
         if not 0 <= self.seed < 1 << 63:
             raise BadInput("config", f"seed is {self.seed}, not in 0 .. 2^63 - 1")
         for name in ("d_input", "d_output", "d_model", "d_state", "layers"):

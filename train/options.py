@@ -41,6 +41,7 @@ class NetworkOptions:
     norm: Norm = option("batch", "Norm of every block.")
     prenorm: bool = option(False, "Normalise a block's input rather than its output.")
     tau: float = option(0.125, "Decay of the membrane potential.")
+    gain: float = option(1.0, "Where the gain of pspikessm's samplers starts.", type=Finite(0, min_open=True))
     learn_threshold: bool = option(True, "One threshold a neuron, or 1 for all.", "--learn-threshold/--fixed-threshold")
     dropout: float = option(0.0, "On each block's mix.")
     tie_dropout: bool = option(False, "One dropout mask for all steps of a sequence and channel.")

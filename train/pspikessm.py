@@ -25,10 +25,10 @@ class ProbabilisticBlock(nn.Module):
         super().__init__()
         width = config.d_model
         self.config = config
-        self.sample = SpikeSampler(width, 2 * index)
+        self.sample = SpikeSampler(width, 2 * index, config.gain)
         self.ssm = S4D(width, 2 * config.d_state, init=config.ssm_init, rule=config.ssm_rule)
         self.activation = nn.GELU() if config.ssm_activation == "gelu" else nn.Identity()
-        self.fire = SpikeSampler(width, 2 * index + 1)
+        self.fire = SpikeSampler(width, 2 * index + 1, config.gain)
         self.mixer = SpikeMixer(width, "glu" if config.mix == "glu" else "gelu")
         self.dropout = make_dropout(config.dropout, config.tie_dropout)
         self.fuse = FuseClamp(width, config.norm)

@@ -39,15 +39,15 @@ class Bernoulli(torch.autograd.Function):
 
 
 class SpikeSampler(nn.Module):
-    """p = clamp(a*z + b, 0, 1);  s = (r < p), with a and b learned for each neuron (1 and 0 at first).
+    """p = clamp(a*z + b, 0, 1);  s = (r < p), with a and b learned for each neuron (``gain`` and 0 at first).
 
     ``layer`` is the number under which this sampler draws: every sampler of a network needs its own.
     """
 
-    def __init__(self, width: int, layer: int) -> None:
+    def __init__(self, width: int, layer: int, gain: float = 1.0) -> None:
         super().__init__()
         self.layer = layer
-        self.a = nn.Parameter(torch.ones(width))
+        self.a = nn.Parameter(torch.full((width,), gain))
         self.b = nn.Parameter(torch.zeros(width))
 
     def forward(self, z: Tensor, seed: int, first_sample: int = 0) -> Tensor:
