@@ -1,10 +1,11 @@
-"""Does a second thread pay in training? On the machine as it is, and beside two processes that never rest.
+"""Does a second thread pay in training? On the machine as it is, and beside one or two processes that never rest.
 
 python benchmarks/threads.py --json threads.json
 
-A training step at the sMNIST shape by ``scan`` and by ``fused``, processes that take turns, wall-clock time. *Bounded*
-is what ``spikestrip train`` chooses for two threads (train/threads.py). And whole epochs by ``spikestrip train``: with
-one thread, with two, and by two processes of one thread each that share every batch (gloo).
+A training step at the sMNIST shape by ``scan`` and by ``fused``, processes that take turns, wall-clock time. *As train
+has them* is what ``spikestrip train`` chooses for two threads on a machine as it finds it (train/threads.py). And whole
+epochs by ``spikestrip train``: with one thread, with two, and by two processes of one thread each that share every
+batch (gloo).
 """
 
 from __future__ import annotations
@@ -14,7 +15,6 @@ import os
 import subprocess
 import sys
 import tempfile
-import time
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -26,30 +26,30 @@ import steps
 from measuring import ROOT, Child, Row, Tables
 from training_step import child_code
 
-SIDES = {
-    "one thread": ("1", ""),
-    "two threads, bounded": ("2", "from train.threads import bounded_spin\nbounded_spin()\n"),
-    "two threads, OpenMP's default": ("2", ""),
-}
+SIDES = {"one thread": "1", "two threads, as train has them": "2", "two threads, OpenMP's default": "2"}
+CHOICE = """
+from train.threads import choose, operations_on
+chosen = choose()
+{code}
+held = operations_on(1 if network.compiled() else chosen.operations)
+held.__enter__()
+"""
 BUSY = "while True: pass"
 
 
 def compare(form: str, busy: int, options: dict[str, int], batch: int, length: int, turns: int) -> list[Row]:
     chosen = options | {"parallel": form}
     with ExitStack() as stack:
-        timers = {
-            name: stack.enter_context(
-                Child(before + child_code(chosen, batch, length), "perf_counter", {"OMP_NUM_THREADS": threads})
-            )
-            for name, (threads, before) in SIDES.items()
-        }
-        for timer in timers.values():
-            timer()  # loaded and compiled before the others begin
         for _ in range(busy):
             other = subprocess.Popen([sys.executable, "-c", BUSY])
             stack.callback(other.wait)
             stack.callback(other.kill)
-        time.sleep(0.2)
+        code, timers = child_code(chosen, batch, length), {}
+        for name, threads in SIDES.items():
+            whole = CHOICE.format(code=code) if "train" in name else code
+            timer = stack.enter_context(Child(whole, "perf_counter", {"OMP_NUM_THREADS": threads}))
+            timer()  # loaded and compiled, and waiting, before the next one looks how busy the machine is
+            timers[name] = timer
         return measuring.compared(
             measuring.take_turns(timers, turns), "one thread", "step", busy=busy, **chosen, batch=batch, L=length
         )
@@ -82,7 +82,7 @@ def epochs(options: dict[str, int], samples: int, turns: int) -> list[Row]:
 def measure(smoke: bool) -> Tables:
     size: tuple[Any, ...] = (steps.TINY, 2, 8, 1) if smoke else (steps.SMNIST, steps.BATCH, steps.LENGTH, 15)
     return {
-        "threads": [row for form in ("scan", "fused") for busy in (0, 2) for row in compare(form, busy, *size)],
+        "threads": [row for form in ("scan", "fused") for busy in (0, 1, 2) for row in compare(form, busy, *size)],
         "epochs": epochs(size[0], 100 if smoke else 1000, 1 if smoke else 2),
     }
 

@@ -99,7 +99,8 @@ try:
     keep_freed()
 except ImportError:  # not yet in other commits
     pass
-call = steps.training_step(steps.network(**{options!r}), *steps.images({batch}, {length}))
+network = steps.network(**{options!r})
+call = steps.training_step(network, *steps.images({batch}, {length}))
 """
 
 

@@ -29,20 +29,20 @@ console = terminal(highlight=False)
 @click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True)
 def command(out: Path, seed: int) -> None:
     """The whole road on 5,000 real MNIST digits, 784 steps each, ending in report.html."""
-    from train.threads import bounded_spin
+    from train.threads import choose
 
-    bounded_spin()  # before anything loads torch
+    threads = choose()  # before anything loads torch
     from deploy.road import road
     from train.held_out import held_out
 
     run_folder.prepare(out)
-    checkpoint = _train(out, seed)
+    checkpoint = _train(out, seed, threads and threads.operations)
     _score_stripped(checkpoint, out)
     chosen = held_out(checkpoint, out, SAMPLES)
     road(checkpoint, chosen.inputs, chosen.labels, out)
 
 
-def _train(out: Path, seed: int) -> Checkpoint:
+def _train(out: Path, seed: int, operations: int | None) -> Checkpoint:
     from train import tasks
     from train.checkpoint import load
     from train.config import Config
@@ -53,7 +53,7 @@ def _train(out: Path, seed: int) -> Checkpoint:
     data = tasks.load("mnist5k")
     config = Config(data.channels, data.classes, d_model=WIDTH, d_state=MODES, layers=LAYERS, parallel=SCHEDULE[-1][0])
     recipe = Recipe(SCHEDULE, target_rate=TARGET_RATE, label_smoothing=LABEL_SMOOTHING, shift=SHIFT, seed=seed)
-    fit(config, data, recipe, "cpu", out / run_folder.CHECKPOINT)
+    fit(config, data, recipe, "cpu", out / run_folder.CHECKPOINT, operations=operations)
     return load(out / run_folder.CHECKPOINT)
 
 

@@ -87,7 +87,7 @@ class Config(NetworkOptions):
         if self.model != "pspikessm" and not self.residual:
             raise BadInput("config", f"{self.model} always has its residual: only pspikessm can be without")
         if self.model != "pspikessm" and self.gain != 1:
-            raise BadInput("config", f"{self.model} draws no spikes: it has no samplers whose gain could be {self.gain}")
+            raise BadInput("config", f"{self.model} has no samplers, whose gain could be {self.gain}")
         if not 0 < self.gain < float("inf"):
             raise BadInput("config", f"gain is {self.gain}, not above 0")
         if not 0 <= self.seed < 1 << 63:

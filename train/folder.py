@@ -87,7 +87,7 @@ class RunFolder:
             mine = sharded.write(self.path, epoch, state, self.ranks.rank, self.ranks.world)
             for written in self.ranks.gather(mine):  # so that they are all there before any list of them
                 shards |= written
-            state = {"progress": state["progress"], "shards": shards}
+            state = {"progress": state["progress"], "operations": state["operations"], "shards": shards}
         if not self.ranks.first:
             return
         with atomic(self.path / logs.STATE) as temporary, Enduring(temporary) as file:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -17,11 +18,13 @@ from spikestrip.errors import BadInput, SpikestripError
 from train.augmentation import shifted
 from train.building import AnyNetwork
 from train.margin import hinges
+from train.networks import Network
 from train.neurons.checks import later, require
 from train.ranks import ALONE, Ranks
 from train.recipe import Recipe
 from train.score import Sequences, batches, cross_entropy, evaluate, meter, score, spiking_rates
 from train.tasks import Split
+from train.threads import operations_on
 
 if TYPE_CHECKING:
     from train.resuming import State
@@ -84,6 +87,7 @@ def train(
             break
         network.train()
         network.set_parallel(method)
+        alone = isinstance(network, Network) and network.compiled()  # what torch adds to it isn't worth its threads
         torch.manual_seed(int(np.random.SeedSequence([recipe.seed, epoch, ranks.rank]).generate_state(1)[0]))
         rng = np.random.default_rng([recipe.seed, epoch])
         shuffled = rng.permutation(order)
@@ -91,7 +95,11 @@ def train(
         sums, point = torch.zeros(2, 4, dtype=torch.float64, device=device)
         bar = tqdm(islice(batches(shuffled, recipe.batch), steps), total=steps, disable=None if ranks.first else True,
                    desc=f"epoch {epoch + 1}/{recipe.epochs} ({method})", unit="batch")  # fmt: skip
-        with later() as checks, hinges(network, recipe.margin) as margins:
+        with (
+            later() as checks,
+            hinges(network, recipe.margin) as margins,
+            operations_on(1) if alone else nullcontext(),
+        ):
             for number, batch in enumerate(bar):
                 step = epoch * steps + number
                 seconds = spent + time.perf_counter() - began
@@ -135,7 +143,7 @@ def train(
             tqdm.write("  ".join(f"{name} {_shown(value)}" for name, value in row.items()))
         state = {
             "network": network.state_dict(), "optimizer": optimizer.state_dict(),
-            "progress": dataclasses.asdict(progress),
+            "progress": dataclasses.asdict(progress), "operations": torch.get_num_threads(),
         }  # fmt: skip
         after_epoch(progress, state)
     network.eval()

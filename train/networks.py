@@ -95,6 +95,14 @@ class Block(nn.Module):
         self.dropout = make_dropout(config.dropout, config.tie_dropout)
         self.norm = make_norm(config.norm, width)
 
+    def whole(self, x: Tensor) -> bool:
+        """Whether a training step computes all of the block as one compiled function, for streams like x (B, H, L)."""
+        if not self.neuron.fused or self.config.prenorm or self.config.drop_spikes:
+            return False
+        from train import fused  # numba
+
+        return fused.holds(self.mix, self.norm, self.dropout, x)
+
     def forward(self, x: Tensor, first_sample: int = 0) -> tuple[Tensor, Sequence[Tensor | Bits]]:
         """(B, H, L) -> the block's output (B, H, L) and its spikes (B, H, L); the samples' numbers don't matter."""
         z = normalise(self.norm, x) if self.config.prenorm else x
@@ -102,8 +110,7 @@ class Block(nn.Module):
             from train import fused  # numba
 
             neuron = self.neuron.neuron(z.dtype)
-            elsewhere = self.config.prenorm or self.config.drop_spikes  # norm or dropout
-            if not elsewhere and fused.holds(self.mix, self.norm, self.dropout, z):
+            if self.whole(z):
                 out, bits = fused.block(z, self.ssm, neuron, self.mix, self.norm, self.dropout)
                 return out, [bits]
             fired, same = fused.spikes(z, self.ssm, neuron)
@@ -143,6 +150,11 @@ class Network(nn.Module):
         for module in self.modules():
             if isinstance(module, SpikingNeuron):
                 module.method = method
+
+    def compiled(self) -> bool:
+        """Whether a training step is compiled loops for nearly all of its time: every block as one function."""
+        x = self.encoder.weight.new_empty(2, self.config.d_model, 1)
+        return all(isinstance(block, Block) and block.whole(x) for block in self.blocks)
 
     def set_surrogate(self, surrogate: Surrogate) -> None:
         """Use ``surrogate`` wherever spikes are computed by "sdn". Raises Refused if it's one of another neuron."""

@@ -26,12 +26,16 @@ FORM = {
 
 @dataclasses.dataclass(frozen=True)
 class State:
-    """What ``train.loop`` gave to ``after_epoch``, as ``file`` or its shards hold it: network, optimizer, progress."""
+    """What ``train.loop`` gave to ``after_epoch``, as ``file`` or its shards hold it: network, optimizer, progress.
+
+    operations: threads of torch's own operations, which fix last bits; None where they weren't kept.
+    """
 
     file: Path
     network: dict[str, Tensor]
     moments: dict[int, dict[str, Tensor]]
     progress: Progress
+    operations: int | None = None
 
     @classmethod
     def read(cls, file: Path) -> State:
@@ -51,6 +55,11 @@ class State:
             raise BadInput(file, "progress.epochs aren't numbered from 1 on")
         if progress["drawn"] < 0 or any(row["seconds"] < 0 for row in progress["epochs"]):
             raise BadInput(file, "progress has a time or a number of sequences below 0")
+        operations = held.get("operations")
+        if operations is not None:
+            schema.check(file, operations, int, "operations")
+            if operations < 1:
+                raise BadInput(file, f"operations is {operations}, no number of threads")
         if "shards" in held:
             schema.check(file, held["shards"], {str: str}, "shards")
             network, moments = sharded.read(file, held["shards"], len(progress["epochs"]))
@@ -59,7 +68,8 @@ class State:
                 network, moments = held["network"], held["optimizer"]["state"]
         if not isinstance(network, dict) or not isinstance(moments, dict):
             raise BadInput(file, "can't be resumed from: its network or its optimizer's state is no dictionary")
-        return cls(file, network, moments, Progress(progress["epochs"], progress["curve"], progress["drawn"]))
+        reached = Progress(progress["epochs"], progress["curve"], progress["drawn"])
+        return cls(file, network, moments, reached, operations)
 
     def restore(self, network: nn.Module, optimizer: torch.optim.Optimizer) -> Progress:
         """Put both, made anew, to where they were, and return how far that was.

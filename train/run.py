@@ -64,11 +64,11 @@ def command(
     EXPERIMENT is a TOML file of options (names as below, underscores for dashes); what is given beside it wins.
     Under torchrun, the processes share each batch.
     """
-    from train.threads import bounded_spin
+    from train.threads import choose
 
-    chosen = bounded_spin()  # before anything loads torch
-    if chosen is not None:
-        click.echo(chosen, err=True)
+    threads = choose()  # before anything loads torch
+    if threads is not None:
+        click.echo(threads.says, err=True)
     from train import tasks
     from train.building import check_size
     from train.devices import check_device
@@ -119,6 +119,7 @@ def command(
             metrics = fit(
                 config, data, recipe, device, out, folder=folder, ranks=here, sdn=experiment.sdn, start=start,
                 new_head=experiment.new_head, quantize=experiment.quantize is not None,
+                operations=threads and threads.operations,
             )  # fmt: skip
     if here.first:
         kind = f"{metrics['bits']:.4f} bits" if data.readout == "sequence" else f"accuracy {metrics['accuracy']:.4f}"
@@ -141,12 +142,14 @@ def fit(
     start: Checkpoint | None = None,
     new_head: bool = False,
     quantize: bool = False,
+    operations: int | None = None,
 ) -> dict[str, object]:
     """Train, score on the test split and write the checkpoint; returns its metrics.
 
     With a ``folder``, resume from its state and keep the state after every epoch there. ``start``: whose weights come
     first, but for the head with ``new_head``; ``quantize``: train, and score, by the integers of its scales, which the
-    new checkpoint then carries.
+    new checkpoint then carries. ``operations``: threads of torch's own operations (``train.threads``), unless the run
+    began with others.
     """
     import torch
 
@@ -157,6 +160,7 @@ def fit(
     from train.memory import keep_freed
     from train.ranks import ALONE
     from train.score import evaluate
+    from train.threads import operations_on
 
     ranks = ranks or ALONE
     keep_freed()
@@ -192,11 +196,13 @@ def fit(
     training, validation = splits(data, recipe)
     resume = folder.state() if folder else None
     ranks.check_same(len(resume.progress.epochs) if resume else 0, device, folder and folder.path)
-    progress = train(
-        network, training, recipe, device, image=data.image, validation=validation, resume=resume,
-        after_epoch=after_epoch, ranks=ranks,
-    )  # fmt: skip
-    score = evaluate(network, data.test, device, ranks)
+    most = torch.get_num_threads()
+    with operations_on(min((resume and resume.operations) or operations or most, most)):
+        progress = train(
+            network, training, recipe, device, image=data.image, validation=validation, resume=resume,
+            after_epoch=after_epoch, ranks=ranks,
+        )  # fmt: skip
+        score = evaluate(network, data.test, device, ranks)
     metrics = dataclasses.asdict(score) | {"bits": score.bits, "history": progress.epochs}
     if scales is not None:
         metrics["computed"] = "loihi2"  # by its integers, not by the real network

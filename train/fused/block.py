@@ -18,6 +18,7 @@ from train.neurons.bits import Bits
 from train.neurons.neuron import Neuron
 from train.neurons.scan import on_threads
 from train.ssm import S4D
+from train.threads import loops
 
 ROWS = 256  # of float32 and 64 channels 64 KB, which stay in the cache for a second look
 
@@ -142,7 +143,7 @@ class Block(torch.autograd.Function):
         )  # fmt: skip
 
         size = torch.Size([3 if ctx.mask.size else 2, ctx.layer.samples * steps * width])
-        spare = [empty(size, dtype).numpy() for _ in range(torch.get_num_threads())]
+        spare = [empty(size, dtype).numpy() for _ in range(loops())]
 
         def of_group(group: int, kernel: Kernel) -> None:
             first, end = ctx.rows.of(group)

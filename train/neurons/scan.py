@@ -27,6 +27,7 @@ from train.neurons._buffers import empty
 from train.neurons._kernels import SEGMENT, W, backward_kernel, forward_kernel
 from train.neurons._lanes import LINE
 from train.neurons.neuron import Neuron, check, check_finite
+from train.threads import loops
 
 SHARED = 1 << 16  # numbers that are worth a second thread
 PARTS = 4  # of a thread's share of the tasks: one that loses its core leaves the rest to the others
@@ -42,12 +43,12 @@ os.register_at_fork(after_in_child=pool.cache_clear)  # threads don't survive a 
 
 
 def on_threads(kernel: Callable[..., Any], tasks: int, size: int, *arguments: Any) -> None:
-    """kernel(first task, end, ...) over all, on as many threads as torch may use; few numbers aren't shared out.
+    """kernel(first task, end, ...) over all, on as many threads as there are for it; few numbers aren't shared out.
 
     Threads take parts as they get to them, so a task's result may depend on its number alone. Not numba's own threads:
     they start for every call, be it for one tile, and their barrier is slow on a busy machine.
     """
-    threads = min(torch.get_num_threads(), tasks, 1 + size // SHARED)
+    threads = min(loops(), tasks, 1 + size // SHARED)
     parts = min(tasks, threads * PARTS) if threads > 1 else 1
     bounds = [tasks * i // parts for i in range(parts + 1)]
     left = iter(list(pairwise(bounds)))  # a list's iterator hands each part to one thread
@@ -59,7 +60,8 @@ def on_threads(kernel: Callable[..., Any], tasks: int, size: int, *arguments: An
     others = [pool(threads).submit(work) for _ in range(threads - 1)]
     work()
     for other in others:
-        other.result()
+        if not other.cancel():  # one that no core has begun yet has nothing left to do
+            other.result()
 
 
 def streams(result: Tensor) -> bool:
