@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import array_api_compat.numpy as np_xp
@@ -14,6 +15,8 @@ from hypothesis import strategies as st
 
 from spikestrip import draws as random_draws
 from spikestrip.errors import BadInput
+from train.config import Config
+from train.networks import Network
 from train.neurons.bernoulli import FuseClamp, SpikeMixer, SpikeSampler
 
 # Random123's known answers for philox4x32-10: counter, key, result
@@ -166,3 +169,27 @@ def test_mixer_mixes_neurons_within_a_step_and_fuse_normalises_the_sum():
     torch.testing.assert_close(fuse(x, mixed), (x + mixed - 0.5) / math.sqrt(4.0 + 1e-5))
     with pytest.raises(BadInput, match="tanh"):
         SpikeMixer(4, "tanh")
+
+
+def test_a_networks_samplers_start_at_the_gain_that_is_asked_for():
+    network = Network(Config(1, 3, model="pspikessm", reset="none", d_model=4, d_state=2, gain=3.0))
+    samplers = [module for module in network.modules() if isinstance(module, SpikeSampler)]
+    assert len(samplers) == 4
+    for each in samplers:
+        assert (each.a.tolist(), each.b.tolist(), each.a.dtype) == ([3.0] * 4, [0.0] * 4, torch.float32)
+    back = Network(Config.parse(dataclasses.asdict(network.config)))
+    back.load_state_dict(network.state_dict())
+    assert Config.parse({"d_input": 1, "d_output": 3}).gain == 1.0  # of a checkpoint that says none
+
+
+@pytest.mark.parametrize(
+    ("config", "says"),
+    [
+        ({"gain": 3.0}, "spikingssm has no samplers"),
+        ({"model": "pspikessm", "reset": "none", "gain": 0.0}, "gain is 0.0"),
+        ({"model": "pspikessm", "reset": "none", "gain": math.nan}, "gain is nan"),
+    ],
+)
+def test_a_gain_that_no_network_has(config, says):
+    with pytest.raises(BadInput, match=says):
+        Config(1, 3, **config)

@@ -271,6 +271,19 @@ def test_a_buffer_is_used_again_only_when_nothing_reaches_it() -> None:
     assert fourth.eq(4.0).all()
 
 
+def test_idle_memory_has_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    _buffers.forget()
+    monkeypatch.setattr(_buffers, "IDLE_LIMIT", 3 * 4000)
+    shapes = [torch.Size([count]) for count in (1000, 1000, 500, 1000, 1000)]
+    held = [_buffers.empty(shape, torch.float32) for shape in shapes]
+    while held:
+        held.pop()
+    idle = {count: len(buffers) for (_, count), buffers in _buffers._idle.items()}
+    assert idle == {1000: 2, 500: 1}  # 2,000, 2,500 and 3,500 numbers, until a fourth buffer of the first kind came
+    assert _buffers.empty(torch.Size([500]), torch.float64).dtype == torch.float64
+    _buffers.forget()
+
+
 def test_kernels_compile_where_no_folder_can_hold_a_cache(monkeypatch: pytest.MonkeyPatch) -> None:
     def without_folder(**options: Any) -> Any:
         if options.get("cache"):
