@@ -93,6 +93,12 @@ def test_a_form_that_holds_no_currents_widens_none() -> None:
     assert Experiment(epochs=2, parallel="fused").recipe().margin is None
 
 
+def test_a_network_by_fused_is_not_watched_in_vain() -> None:
+    network = Network(Config(d_input=1, d_output=3, d_model=16, d_state=2, parallel="fused"))
+    with pytest.raises(BadInput, match=r"--margin: needs each layer's input current"), hinges(network, 0.3):
+        pass
+
+
 def test_drawn_spikes_have_no_margin_to_widen() -> None:
     network = Network(Config(model="pspikessm", reset="none", d_input=1, d_output=3, d_model=8, d_state=2, layers=1))
     with pytest.raises(BadInput, match="draws its spikes"), hinges(network, 0.3):
@@ -103,7 +109,7 @@ def test_training_with_it_leaves_fewer_decisions_near_the_threshold() -> None:
     data = tasks.load("digits")
     near = {}
     for margin in (None, 0.2):
-        experiment = Experiment(task="digits", d_model=16, d_state=4, epochs=3, margin=margin)
+        experiment = Experiment(task="digits", d_model=16, d_state=4, epochs=3, margin=margin, parallel="scan")
         torch.manual_seed(0)
         network = Network(experiment.config(data))
         train(network, data.train, experiment.recipe(), "cpu")

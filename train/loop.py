@@ -20,6 +20,7 @@ from train.building import AnyNetwork
 from train.margin import hinges
 from train.networks import Network
 from train.neurons.checks import later, require
+from train.norms import restate
 from train.ranks import ALONE, Ranks
 from train.recipe import Recipe
 from train.score import Sequences, batches, cross_entropy, evaluate, meter, score, spiking_rates
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from train.resuming import State
 
 POINT = 50  # batches that a point of the curve sums up
+RESTATED = 8  # batches by which the norms' statistics are taken anew after an epoch
 
 
 @dataclasses.dataclass
@@ -132,6 +134,11 @@ def train(
                     sums, point = sums + point, torch.zeros_like(point)
                 if last:
                     break
+        with later():
+            restate(
+                network, lambda batch: network(sequences.rows(batch[ranks.share(len(batch))])[0]),
+                islice(batches(shuffled, recipe.batch), min(steps, RESTATED)),
+            )  # fmt: skip
         row = {"epoch": epoch + 1, "method": method, **dataclasses.asdict(score(ranks.sum(sums)))}
         if validation is not None:
             judged = evaluate(network, validation, device, ranks)

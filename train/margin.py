@@ -23,6 +23,7 @@ from spikestrip.errors import BadInput
 from train.building import AnyNetwork
 from train.networks import SpikingNeuron
 from train.neurons.neuron import Neuron
+from train.recipe import NO_CURRENTS
 from train.speck import IntegrateAndFire
 
 
@@ -63,12 +64,15 @@ def hinge(x: Tensor, spikes: Tensor, neuron: Neuron, width: float) -> Tensor:
 def hinges(network: AnyNetwork, width: float | None) -> Iterator[list[Tensor]]:
     """A list to which each forward pass of ``network`` adds the hinge of every spiking layer; none without a width.
 
-    Raises BadInput for a network whose spikes are drawn: its distance to firing is a random number's.
+    Raises BadInput for a network whose spikes are drawn, their distance to firing is a random number's, and for one by
+    ``fused``, which holds no currents.
     """
     found: list[Tensor] = []
     layers = [module for module in network.modules() if isinstance(module, SpikingNeuron | IntegrateAndFire)]
     if width is not None and not layers:
         raise BadInput("--margin", f"{network.config.model} draws its spikes: no margin of theirs can be widened")
+    if width is not None and any(isinstance(layer, SpikingNeuron) and layer.fused for layer in layers):
+        raise BadInput("--margin", NO_CURRENTS)
     if width is not None and not (math.isfinite(width) and width > 0):
         raise BadInput("--margin", f"is {width}, not a width above 0")
 

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
+from typing import TypeVar
+
 import torch
 from torch import Tensor, nn
 
 from train.options import Norm
+
+Batch = TypeVar("Batch")
 
 
 def make_norm(kind: Norm, width: int) -> nn.Module:
@@ -13,6 +18,28 @@ def make_norm(kind: Norm, width: int) -> nn.Module:
     if kind == "batch":
         return nn.BatchNorm1d(width)
     return nn.LayerNorm(width) if kind == "layer" else nn.Identity()
+
+
+def restate(network: nn.Module, forward: Callable[[Batch], object], batches: Iterable[Batch]) -> None:
+    """Take every BatchNorm's statistics anew, as their mean over ``batches``, without dropout; leaves eval mode.
+
+    What it kept in training is a running mean: of weights that have moved on since, and of streams with dropout, whose
+    variance is another. "Precise BatchNorm", Wu and Johnson 2021, arXiv:2105.07576, section 3.
+    """
+    norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm1d)]
+    momenta = [norm.momentum for norm in norms]
+    network.eval()
+    try:
+        for number, batch in enumerate(batches if norms else (), 1):
+            for norm in norms:
+                norm.train()
+                norm.momentum = 1 / number  # the mean of the first, of the first two, ...
+            with torch.no_grad():
+                forward(batch)
+    finally:
+        for norm, momentum in zip(norms, momenta, strict=True):
+            norm.momentum = momentum
+        network.eval()
 
 
 def make_dropout(share: float, tied: bool) -> nn.Module:

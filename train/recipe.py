@@ -13,6 +13,7 @@ from torch import nn
 from spikestrip.errors import BadInput
 from train.options import TrainingOptions
 
+NO_CURRENTS = "needs each layer's input current, which --parallel fused doesn't hold; use scan"
 SSM_PARAMETERS = ("log_dt", "log_A_real", "A_imag", "B")
 
 
@@ -39,9 +40,7 @@ class Recipe(TrainingOptions):
 
     def __post_init__(self) -> None:
         if self.margin is not None and any(method == "fused" for method, _ in self.schedule):
-            raise BadInput(
-                "--margin", "needs each layer's input current, which --parallel fused doesn't hold; use scan"
-            )
+            raise BadInput("--margin", NO_CURRENTS)
 
     @property
     def epochs(self) -> int:
