@@ -14,7 +14,7 @@ from spikestrip.files import write_json
 if TYPE_CHECKING:
     from train.checkpoint import Checkpoint
 
-SCHEDULE = (("fused", 12), ("sdn", 1))  # the exact scan in one kernel, then the surrogate as the paper has it
+SCHEDULE = (("fused", 14), ("sdn", 1))  # the exact scan in one kernel, then the surrogate as the paper has it
 WIDTH, MODES, LAYERS = 96, 16, 2
 TARGET_RATE, LABEL_SMOOTHING, SHIFT = 0.12, 0.1, 1
 SAMPLES = 32  # held-out sequences that every backend runs
