@@ -61,8 +61,9 @@ AIMS = (
         {"engine": "raster, float64", "batch": 64}, 2),
     Aim("training step, H = 64, `fused` beside the scan of 8d02500, times", "training_step", "since",
         {"step": "fused", "d_model": 64}, 1.8),
-    *(Aim(f"two threads beside one, `{form}`, two busy processes on the machine, times", "threads", "threads",
-          {"step": "two threads, bounded", "parallel": form, "busy": 2}, 1) for form in ("scan", "fused")),
+    *(Aim(f"two threads beside one, `{form}`, busy processes beside them {busy}, times", "threads", "threads",
+          {"step": "two threads, as train has them", "parallel": form, "busy": busy}, 1)
+        for form in ("scan", "fused") for busy in (1, 2)),
     Aim("a step with PMBC, M = 8, beside the scan's, times as fast, initialised", "pmbc_cost", "pmbc",
         {"form": "pmbc, M = 8", "trained_steps": 0}, 0.25),
     Aim("the same after an epoch", "pmbc_cost", "pmbc", {"form": "pmbc, M = 8", "trained_steps": 80}, 0.25),

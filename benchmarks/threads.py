@@ -80,7 +80,7 @@ def epochs(options: dict[str, int], samples: int, turns: int) -> list[Row]:
 
 
 def measure(smoke: bool) -> Tables:
-    size: tuple[Any, ...] = (steps.TINY, 2, 8, 1) if smoke else (steps.SMNIST, steps.BATCH, steps.LENGTH, 15)
+    size: tuple[Any, ...] = (steps.TINY, 2, 8, 1) if smoke else (steps.SMNIST, steps.BATCH, steps.LENGTH, 11)
     return {
         "threads": [row for form in ("scan", "fused") for busy in (0, 1, 2) for row in compare(form, busy, *size)],
         "epochs": epochs(size[0], 100 if smoke else 1000, 1 if smoke else 2),

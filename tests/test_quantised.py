@@ -150,7 +150,7 @@ def test_from_a_checkpoint_to_the_integers_that_were_trained(tmp_path: Path) -> 
     """By the commands. It learns, and what it scored is what runs."""
     ckpt, scaled, tuned = (tmp_path / f"{name}.safetensors" for name in ("float", "scaled", "tuned"))
     net = ["--task", "digits", "--d-model", 8, "--d-state", 4, "--seed", 1]
-    done = commands.run(train, *net, "--epochs", 1, "--out", ckpt)
+    done = commands.run(train, *net, "--epochs", 3, "--out", ckpt)
     assert done.code == 0, done.stderr
     from train import tasks
 

@@ -134,11 +134,13 @@ def train(
                     sums, point = sums + point, torch.zeros_like(point)
                 if last:
                     break
+
+        def again(batch: np.ndarray) -> None:
+            mine = ranks.share(len(batch))
+            network(sequences.rows(batch[mine])[0], first_sample=mine.start)
+
         with later():
-            restate(
-                network, lambda batch: network(sequences.rows(batch[ranks.share(len(batch))])[0]),
-                islice(batches(shuffled, recipe.batch), min(steps, RESTATED)),
-            )  # fmt: skip
+            restate(network, again, islice(batches(shuffled, recipe.batch), min(steps, RESTATED)))
         row = {"epoch": epoch + 1, "method": method, **dataclasses.asdict(score(ranks.sum(sums)))}
         if validation is not None:
             judged = evaluate(network, validation, device, ranks)
