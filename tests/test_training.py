@@ -218,12 +218,15 @@ def test_validation_comes_from_training_and_subsets_are_subsets():
     assert splits(data, Recipe((("scan", 1),)))[1] is None
 
 
-@pytest.mark.parametrize(("model", "reset"), [("spikingssm", "hard"), ("pspikessm", "none")])
-def test_two_ranks_train_as_one(tmp_path, model, reset):
+@pytest.mark.parametrize(
+    ("model", "reset", "parallel"),
+    [("spikingssm", "hard", "scan"), ("spikingssm", "hard", "fused"), ("pspikessm", "none", "scan")],
+)
+def test_two_ranks_train_as_one(tmp_path, model, reset, parallel):
     """The same gradients, BatchNorm statistics, random spikes and rate penalty, to the order of float64 sums."""
-    two_ranks.main(str(tmp_path / "one"), model, reset)
+    two_ranks.main(str(tmp_path / "one"), model, reset, parallel)
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    arguments = [*torchrun, two_ranks.__file__, str(tmp_path / "two"), model, reset]
+    arguments = [*torchrun, two_ranks.__file__, str(tmp_path / "two"), model, reset, parallel]
     environment = os.environ | {"GLOO_SOCKET_IFNAME": "lo"}
     done = subprocess.run(arguments, env=environment, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr

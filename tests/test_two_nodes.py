@@ -71,8 +71,8 @@ def run(nodes: list[tuple[str, str]], commands: list[list[str]], place: list[Pat
 
 @pytest.mark.slow
 def test_two_nodes_train_as_one(nodes: list[tuple[str, str]], tmp_path: Path) -> None:
-    two_ranks.main(str(tmp_path / "one"), "spikingssm", "hard")
-    script = [two_ranks.__file__, str(tmp_path / "two"), "spikingssm", "hard"]
+    two_ranks.main(str(tmp_path / "one"), "spikingssm", "hard", "scan")
+    script = [two_ranks.__file__, str(tmp_path / "two"), "spikingssm", "hard", "scan"]
     ended = run(nodes, [script, script], [tmp_path, tmp_path])
     assert [code for code, _ in ended] == [0, 0], ended
     one, two = torch.load(tmp_path / "one"), torch.load(tmp_path / "two")

@@ -13,7 +13,7 @@ from train.recipe import Recipe
 from train.tasks import Split
 
 
-def main(out: str, model: str, reset: str) -> None:
+def main(out: str, model: str, reset: str, parallel: str) -> None:
     generator = np.random.default_rng(0)
     split = Split(generator.normal(size=(31, 20, 2)), generator.integers(0, 3, 31))
     with ranks("cpu") as here:
@@ -22,7 +22,7 @@ def main(out: str, model: str, reset: str) -> None:
         with torch.no_grad():  # silence in, and a sampler's bias of 0, would lie at the clamp's edge: rounding decides
             for parameter in network.parameters():
                 parameter.add_(0.05 * torch.randn_like(parameter))
-        recipe = Recipe((("scan", 2),), batch=7, target_rate=0.01, shift=1)
+        recipe = Recipe(((parallel, 2),), batch=7, target_rate=0.01, shift=1)
         progress = train(network, split, recipe, "cpu", image=(4, 5), ranks=here)
         if here.first:
             gradients = {name: parameter.grad for name, parameter in network.named_parameters()}

@@ -127,7 +127,7 @@ def _reduced(tensor: Tensor) -> Tensor:
 
 
 class _WholeBatchNorm(nn.BatchNorm1d):
-    """BatchNorm1d on (B, H, L) whose statistics are those of all ranks' rows (torch's own needs CUDA)."""
+    """BatchNorm1d on (B, H, L), or rows (B*L, H), with the statistics of all ranks' rows (torch's own needs CUDA)."""
 
     def __init__(self, norm: nn.BatchNorm1d, ranks: Ranks) -> None:
         super().__init__(norm.num_features, norm.eps, norm.momentum)
@@ -139,12 +139,15 @@ class _WholeBatchNorm(nn.BatchNorm1d):
     def forward(self, x: Tensor) -> Tensor:
         if not self.training:
             return super().forward(x)
+        rows = (0, 2) if x.ndim == 3 else (0,)
+        of_channels = (-1, 1) if x.ndim == 3 else (-1,)
         count = self.ranks.sum(x.new_tensor(float(x[:, 0].numel())))
-        mean = self.ranks.sum(x.sum((0, 2))) / count
-        centred = x - mean[:, None]
-        variance = self.ranks.sum(centred.square().sum((0, 2))) / count
+        mean = self.ranks.sum(x.sum(rows)) / count
+        centred = x - mean.view(of_channels)
+        variance = self.ranks.sum(centred.square().sum(rows)) / count
         with torch.no_grad():
             self.num_batches_tracked.add_(1)  # type: ignore[union-attr]
             self.running_mean.lerp_(mean, self.momentum)  # type: ignore[union-attr, arg-type]
             self.running_var.lerp_(variance * count / (count - 1), self.momentum)  # type: ignore[union-attr, arg-type]
-        return centred * (self.weight / (variance + self.eps).sqrt())[:, None] + self.bias[:, None]
+        scale = self.weight / (variance + self.eps).sqrt()
+        return centred * scale.view(of_channels) + self.bias.view(of_channels)
