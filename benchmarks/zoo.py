@@ -39,6 +39,7 @@ from train.held_out import held_out, task_of
 ROOT = Path(__file__).parents[1]
 EXPERIMENTS = {
     "event_mnist5k-speck": "event_mnist5k-speck",
+    "imdb": "imdb-judged",
     "listops": "listops-again",
     "psmnist": "psmnist-long",
     "psmnist-128": "psmnist-gpu",
