@@ -26,7 +26,6 @@ import steps
 from measuring import ROOT, Child, Row, Tables
 from training_step import child_code
 
-SIDES = {"one thread": "1", "two threads, as train has them": "2", "two threads, OpenMP's default": "2"}
 CHOICE = """
 from train.threads import choose, operations_on
 chosen = choose()
@@ -34,6 +33,11 @@ chosen = choose()
 held = operations_on(1 if network.compiled() else chosen.operations)
 held.__enter__()
 """
+SIDES = {
+    "one thread": ("1", "{code}"),
+    "two threads, as train has them": ("2", CHOICE),
+    "two threads, OpenMP's default": ("2", "{code}"),
+}
 BUSY = "while True: pass"
 
 
@@ -45,9 +49,9 @@ def compare(form: str, busy: int, options: dict[str, int], batch: int, length: i
             stack.callback(other.wait)
             stack.callback(other.kill)
         code, timers = child_code(chosen, batch, length), {}
-        for name, threads in SIDES.items():
-            whole = CHOICE.format(code=code) if "train" in name else code
-            timer = stack.enter_context(Child(whole, "perf_counter", {"OMP_NUM_THREADS": threads}))
+        for name, (threads, whole) in SIDES.items():
+            environment = {"OMP_NUM_THREADS": threads}
+            timer = stack.enter_context(Child(whole.format(code=code), "perf_counter", environment))
             timer()  # loaded and compiled, and waiting, before the next one looks how busy the machine is
             timers[name] = timer
         return measuring.compared(

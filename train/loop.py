@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Callable
-from contextlib import nullcontext
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -89,7 +88,7 @@ def train(
             break
         network.train()
         network.set_parallel(method)
-        alone = isinstance(network, Network) and network.compiled()  # what torch adds to it isn't worth its threads
+        compiled = isinstance(network, Network) and network.compiled()  # what torch adds isn't worth its threads
         torch.manual_seed(int(np.random.SeedSequence([recipe.seed, epoch, ranks.rank]).generate_state(1)[0]))
         rng = np.random.default_rng([recipe.seed, epoch])
         shuffled = rng.permutation(order)
@@ -100,7 +99,7 @@ def train(
         with (
             later() as checks,
             hinges(network, recipe.margin) as margins,
-            operations_on(1) if alone else nullcontext(),
+            operations_on(1 if compiled else torch.get_num_threads()),
         ):
             for number, batch in enumerate(bar):
                 step = epoch * steps + number

@@ -52,8 +52,9 @@ def check(start: Checkpoint, asked: AnyConfig, *, new_head: bool = False) -> Con
 def fill(network: AnyNetwork, start: Checkpoint, *, new_head: bool = False) -> None:
     """Give ``network`` the weights of ``start``, in place; a ``new_head`` keeps its own."""
     weights = start.network.state_dict()
-    own = {name: weight for name, weight in network.state_dict().items() if name.startswith("head.")}
-    network.load_state_dict(weights | own if new_head else weights)
+    if new_head:
+        weights |= {name: weight for name, weight in network.state_dict().items() if name.startswith("head.")}
+    network.load_state_dict(weights)
     if start.network.sdn is not None:
         network.set_surrogate(start.network.sdn)
 
